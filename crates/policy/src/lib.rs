@@ -1,1 +1,44 @@
-//! To be written.
+//! Who could read, who could cut off, and where a shard may therefore go.
+//!
+//! Declared [`Facts`] say which parties stand behind each site. A [`PlacementPolicy`] holds a
+//! [`GuaranteeSpec`] against them: it refuses a configuration whose guarantee cannot hold, places the
+//! shards of each blob so that it does, and tells when enough of them are stored to say so.
+//!
+//! **Invariant.** No coalition that a guarantee names is ever permitted `k` shards of one blob (I2),
+//! and a write is acknowledged only when the stored shards outside each coalition's reach decode (I1).
+//! What is computed rests on the declared facts alone (I10).
+//!
+//! **Deliberately absent.** I/O, health, latency and capacity: the caller ranks the sites. Keys,
+//! names and contents: this crate knows blobs by id.
+//!
+//! **Crash.** Everything here is recomputed from the configuration at each start.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod acknowledge;
+mod coalition;
+mod error;
+mod explain;
+mod facts;
+mod guarantee;
+mod party;
+mod permit;
+mod placement;
+mod search;
+#[cfg(test)]
+mod tests;
+
+pub use acknowledge::{Acknowledgement, CoalitionId};
+pub use coalition::{Coalition, Harm};
+pub use error::{Conflict, FactsError, PlaceError, PolicyError};
+pub use explain::{CoalitionExplanation, Explanation, SiteExplanation};
+pub use facts::{Facts, Link, OperatorFacts, Ownership, SiteFacts, site_id};
+pub use guarantee::{CoalitionSpec, GuaranteeSpec, ParseCoalitionError};
+pub use party::{Party, PartyId, PartyKind};
+pub use permit::Permit;
+#[cfg(feature = "testing")]
+pub use permit::testing;
+pub use placement::{OnOutage, PlacementPolicy, PolicySpec, Strictness};
