@@ -1,1 +1,185 @@
-//! To be written.
+//! The catalog: which tenants, buckets, versions, uploads and blobs exist, and how far the packs that
+//! say so are applied. `docs/catalog.md` describes the schema.
+//!
+//! **Invariant.** The catalog is a view: what the packs say, highest sequence number first, and nothing
+//! else. A pack is applied whole or not at all, and applying it again changes nothing.
+//!
+//! **Deliberately absent.** Decisions (conditional writes, retention, quotas: `engine`), keys that open
+//! anything a customer wrote, and bytes of objects.
+//!
+//! **Crash.** A kill loses nothing that was applied. A power cut may lose the last packs applied, which
+//! are replayed from the sites; it neither corrupts the catalog nor leaves half a pack in it.
+
+mod error;
+mod rows;
+
+pub use error::{CatalogError, OpenError};
+pub use rows::{
+    AppliedPack, AppliedRecord, BlobRow, BlobState, BucketRow, ChainState, Counts, ListEntry,
+    ListPage, ListQuery, ListedObject, PackLink, PackPlace, PartRow, TenantRow, UploadEntry,
+    UploadRow, UploadsPage, UploadsQuery, Version, VersionRow, stored_whole,
+};
+
+use async_trait::async_trait;
+use havre_model::record::ObjectKey;
+use havre_model::{BlobId, BucketId, ChainId, SiteId, TenantId, UploadId, VersionId};
+use std::ops::Range;
+
+/// The index of what exists. Every method fails with [`CatalogError::Closed`], `Damaged` or `Storage`;
+/// further errors are named where they occur. A call that was sent is carried out even when its future
+/// is dropped.
+#[async_trait]
+pub trait Catalog: Send + Sync + 'static {
+    /// Makes true what a durable pack says: one transaction, shared with other calls that wait at the
+    /// same time, so call concurrently where packs are many (recovery). A pack that is applied already
+    /// is a no-op. Live, a chain's packs come in order; during a recovery, in any.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gap`] when, live, the pack in front of it is not applied.
+    async fn apply(&self, pack: AppliedPack) -> Result<(), CatalogError>;
+
+    /// `count` sequence numbers that were never handed out before and never will be again, above every
+    /// one that was ever applied.
+    async fn reserve_seqs(&self, count: u64) -> Result<Range<u64>, CatalogError>;
+
+    /// All chains, by id.
+    async fn chains(&self) -> Result<Vec<ChainState>, CatalogError>;
+
+    /// The chain that `gateway` writes for `policy`; when there is none, `proposed` becomes it, durably.
+    ///
+    /// # Errors
+    /// [`CatalogError::ForeignChain`] when `proposed` would be needed but is another's.
+    async fn open_chain(
+        &self,
+        gateway: &str,
+        policy: &str,
+        proposed: ChainId,
+    ) -> Result<ChainState, CatalogError>;
+
+    /// The tenant of this name.
+    async fn tenant_by_name(&self, name: &str) -> Result<Option<TenantRow>, CatalogError>;
+
+    /// All tenants, by id.
+    async fn tenants(&self) -> Result<Vec<TenantRow>, CatalogError>;
+
+    /// The bucket of this name, whosever it is.
+    async fn bucket_by_name(&self, name: &str) -> Result<Option<BucketRow>, CatalogError>;
+
+    /// A tenant's buckets by name: those after `after` that begin with `prefix`, at most `limit`.
+    async fn buckets(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        prefix: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BucketRow>, CatalogError>;
+
+    /// All buckets of all tenants, by id, for the keyring at start.
+    async fn all_buckets(&self) -> Result<Vec<BucketRow>, CatalogError>;
+
+    /// Whether the bucket has no version and no delete marker; uploads do not count.
+    async fn bucket_is_empty(&self, bucket: BucketId) -> Result<bool, CatalogError>;
+
+    /// The newest version of the key, which may be a delete marker.
+    async fn latest(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+    ) -> Result<Option<VersionRow>, CatalogError>;
+
+    /// The version of the key with this id, the null version under its own id included.
+    async fn version(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+        version: VersionId,
+    ) -> Result<Option<VersionRow>, CatalogError>;
+
+    /// A page of the bucket's objects: the latest version of each key, unless it is a delete marker.
+    async fn list(&self, query: ListQuery) -> Result<ListPage, CatalogError>;
+
+    /// The upload, while it is in progress and of this bucket.
+    async fn upload(
+        &self,
+        bucket: BucketId,
+        upload: UploadId,
+    ) -> Result<Option<UploadRow>, CatalogError>;
+
+    /// A page of the bucket's uploads in progress.
+    async fn uploads(&self, query: UploadsQuery) -> Result<UploadsPage, CatalogError>;
+
+    /// The part of this number of an upload in progress.
+    async fn part(&self, upload: UploadId, number: u16) -> Result<Option<PartRow>, CatalogError>;
+
+    /// The parts of an upload in progress with a number above `after`, by number, at most `limit`.
+    async fn parts(
+        &self,
+        upload: UploadId,
+        after: u16,
+        limit: usize,
+    ) -> Result<Vec<PartRow>, CatalogError>;
+
+    /// The blob. A pack that is known here is applied.
+    async fn blob(&self, blob: BlobId) -> Result<Option<BlobRow>, CatalogError>;
+
+    /// All blobs after `after`, by id, at most `limit`.
+    async fn blobs(
+        &self,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<BlobRow>, CatalogError>;
+
+    /// Notes that the shards of the bits in `stored` are stored now, and those in `lost` no longer are
+    /// (`lost` counts where both are set). False when the blob is not known: apply its pack first.
+    async fn note_shards(&self, blob: BlobId, stored: u32, lost: u32)
+    -> Result<bool, CatalogError>;
+
+    /// Extents after `after` that no version and no part needs any more, by id, at most `limit`. None
+    /// during a recovery: what needs them may not have been seen yet.
+    async fn garbage(
+        &self,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<BlobRow>, CatalogError>;
+
+    /// Forgets a garbage blob, after every site has deleted it. False when it is unknown or needed: then
+    /// nothing changes.
+    async fn forget_blob(&self, blob: BlobId) -> Result<bool, CatalogError>;
+
+    /// Blobs after `after` that are needed and not stored whole, by id, at most `limit`: repair jobs.
+    /// Those that were acknowledged below their guarantee say so in their state.
+    async fn below_guarantee(
+        &self,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<BlobRow>, CatalogError>;
+
+    /// How much of everything there is; cheap at any size.
+    async fn counts(&self) -> Result<Counts, CatalogError>;
+
+    /// Begins a recovery, or goes on with one that was interrupted: from here on packs may be applied in
+    /// any order.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotEmpty`] when packs were applied outside of a recovery.
+    async fn begin_recovery(&self) -> Result<(), CatalogError>;
+
+    /// Ends a recovery, after every pack was applied: what was kept because something might still
+    /// follow goes, and everything is on stable storage when this returns.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotRecovering`].
+    async fn finish_recovery(&self) -> Result<(), CatalogError>;
+
+    /// Whether a recovery has begun and not been finished. Survives a restart.
+    async fn is_recovering(&self) -> Result<bool, CatalogError>;
+
+    /// The marker that the site was given when it was first used.
+    async fn site_marker(&self, site: SiteId) -> Result<Option<[u8; 16]>, CatalogError>;
+
+    /// All sites' markers, by site.
+    async fn site_markers(&self) -> Result<Vec<(SiteId, [u8; 16])>, CatalogError>;
+
+    /// Remembers the marker of a site, durably.
+    async fn set_site_marker(&self, site: SiteId, marker: [u8; 16]) -> Result<(), CatalogError>;
+}
