@@ -1,0 +1,2 @@
+//! What the first lock costs.
+fn main() {}
