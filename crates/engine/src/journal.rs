@@ -1,0 +1,400 @@
+//! The journal: records become packs, packs become durable, and only then true.
+//!
+//! **Invariant.** A write is answered only after its pack met the guarantee (I1) and the catalog applied it. Packs of
+//! a chain are written one after the other; each names the last acknowledged one before it by hash, so that
+//! one that failed half-way is off the chain for ever.
+//!
+//! **Deliberately absent.** Sealing records (callers do, in parallel) and what a record means (`catalog`).
+//!
+//! **Crash.** A pack that reached the sites is replayed by [`crate::replay`]; one that did not is no pack.
+
+use crate::blob::{pack_row, pack_shards};
+use crate::error::PutError;
+use crate::fanout::{Outcome, Pending, Settled, Verdict, bit, settle};
+use crate::inflight::Hold;
+use crate::reservations::Reservation;
+use crate::shared::{Placement, Shared};
+use futures::future::{self, Either};
+use futures::{FutureExt, StreamExt};
+use havre_catalog::{AppliedPack, AppliedRecord, BlobRow, ChainState, PackLink};
+use havre_codec::pack::PackBuilder;
+use havre_model::limits::{
+    JOURNAL_QUEUE_BYTES_MAX, JOURNAL_QUEUE_MAX, PACK_BYTES_MAX, PACK_RECORDS_MAX,
+};
+use havre_model::record::{BlobSecret, SequencedRecord};
+use havre_model::{BlobId, BlobName};
+use havre_policy::OnOutage;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+/// How long a write waits for room in the journal before it is told to slow down.
+const QUEUE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a pack stays open for writes that are on their way to it. Measured: at 64 writers at once it saves
+/// two thirds of the packs, and a lone writer never waits because nobody else is on the way.
+const LINGER_MAX: Duration = Duration::from_millis(4);
+/// Packs that are durable and wait for the catalog.
+const APPLY_QUEUE_MAX: usize = 2;
+
+/// A sealed record on its way into a pack.
+pub(crate) struct Entry {
+    pub(crate) record: SequencedRecord,
+    pub(crate) sealed: Vec<u8>,
+    /// Held until the record is in the catalog, even if the client went away.
+    pub(crate) reservation: Option<Reservation>,
+    /// Extents that the record names, held likewise.
+    pub(crate) holds: Vec<Hold>,
+    /// Whether one of its extents is below the guarantee already.
+    pub(crate) below: bool,
+}
+
+struct Queued {
+    entry: Entry,
+    reply: oneshot::Sender<Result<(), PutError>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The journal of one placement policy.
+pub(crate) struct Journal {
+    queue: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
+    approaching: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+/// Tells the journal that a small write is on its way, so that its pack may wait a moment for it.
+pub(crate) struct Approach(Arc<AtomicUsize>);
+
+impl Drop for Approach {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Replies of writes that were handed to the journal together.
+pub(crate) struct Commit(Vec<oneshot::Receiver<Result<(), PutError>>>);
+
+impl Commit {
+    /// Waits until each write is durable and applied, or has failed.
+    pub(crate) async fn results(self) -> Vec<Result<(), PutError>> {
+        let stopped = || Err(PutError::Unavailable("the gateway is stopping".into()));
+        let replies = future::join_all(self.0).await;
+        replies.into_iter().map(|reply| reply.unwrap_or_else(|_| stopped())).collect()
+    }
+}
+
+impl Journal {
+    /// Starts the journal of `placement` after the packs that `state` tells of; `number_seen` is the highest
+    /// number that any site has, so that no name is used twice (I5).
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        placement: &Arc<Placement>,
+        state: &ChainState,
+        number_seen: u64,
+    ) -> Self {
+        let (queue, entries) = mpsc::channel(JOURNAL_QUEUE_MAX);
+        let (durable, packs) = mpsc::channel(APPLY_QUEUE_MAX);
+        let approaching = Arc::new(AtomicUsize::new(0));
+        let writer = Writer {
+            shared: Arc::clone(shared),
+            placement: Arc::clone(placement),
+            chain: state.chain,
+            number: state.number.max(number_seen),
+            link: state.link,
+            entries,
+            durable,
+            approaching: Arc::clone(&approaching),
+            carried: None,
+        };
+        let applier = Applier { shared: Arc::clone(shared), packs, failed: AtomicBool::new(false) };
+        shared.ports.runtime.spawn(Box::pin(writer.run()));
+        shared.ports.runtime.spawn(Box::pin(applier.run()));
+        let room = Arc::new(Semaphore::new(JOURNAL_QUEUE_BYTES_MAX));
+        Self { queue, room, approaching, shared: Arc::clone(shared) }
+    }
+
+    /// Announces a small write.
+    pub(crate) fn approach(&self) -> Approach {
+        self.approaching.fetch_add(1, Ordering::Relaxed);
+        Approach(Arc::clone(&self.approaching))
+    }
+
+    /// Hands records over; they become durable in this order or in packs after one another.
+    ///
+    /// # Errors
+    /// [`PutError::SlowDown`] when there was no room in time, [`PutError::Unavailable`] at shutdown. What
+    /// was handed over before the error may still become durable.
+    pub(crate) async fn submit(&self, entries: Vec<Entry>) -> Result<Commit, PutError> {
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let room = self.room_for(entry.sealed.len()).await?;
+            let (reply, receiver) = oneshot::channel();
+            let queued = Queued { entry, reply, _room: room };
+            self.queue
+                .send(queued)
+                .await
+                .map_err(|_| PutError::Unavailable("the gateway is stopping".into()))?;
+            replies.push(receiver);
+        }
+        Ok(Commit(replies))
+    }
+
+    /// Hands one record over and waits for its fate.
+    ///
+    /// # Errors
+    /// See [`Journal::submit`] and [`Commit::results`].
+    pub(crate) async fn commit(&self, entry: Entry) -> Result<(), PutError> {
+        let mut results = self.submit(vec![entry]).await?.results().await;
+        results.pop().expect("one entry has one reply")
+    }
+
+    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, PutError> {
+        let bytes = u32::try_from(bytes).map_err(|_| PutError::TooLarge)?;
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).boxed();
+        match future::select(room, self.shared.ports.runtime.sleep(QUEUE_WAIT_MAX)).await {
+            Either::Left((Ok(permit), _)) => Ok(permit),
+            Either::Left((Err(_), _)) | Either::Right(_) => Err(PutError::SlowDown),
+        }
+    }
+}
+
+/// The one task that writes a chain's packs.
+struct Writer {
+    shared: Arc<Shared>,
+    placement: Arc<Placement>,
+    chain: havre_model::ChainId,
+    number: u64,
+    link: PackLink,
+    entries: mpsc::Receiver<Queued>,
+    durable: mpsc::Sender<Durable>,
+    approaching: Arc<AtomicUsize>,
+    /// The first entry that did not fit the pack before.
+    carried: Option<Queued>,
+}
+
+/// A pack that met the guarantee and waits for the catalog.
+struct Durable {
+    pack: AppliedPack,
+    replies: Vec<Reply>,
+    rest: Pending,
+    _hold: Hold,
+}
+
+/// Who waits for a record, and what is held until it is applied.
+struct Reply {
+    sender: oneshot::Sender<Result<(), PutError>>,
+    _reservation: Option<Reservation>,
+    _holds: Vec<Hold>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            let first = match self.carried.take() {
+                Some(entry) => entry,
+                None => match self.entries.recv().await {
+                    Some(entry) => entry,
+                    None => return,
+                },
+            };
+            let batch = self.collect(first).await;
+            self.write(batch).await;
+        }
+    }
+
+    /// Takes what waits already, and for a moment what is on its way.
+    async fn collect(&mut self, first: Queued) -> Vec<Queued> {
+        let mut bytes = PackBuilder::size_with(0, first.entry.sealed.len());
+        let mut batch = vec![first];
+        let mut linger = None;
+        while batch.len() < PACK_RECORDS_MAX {
+            let next = match self.entries.try_recv() {
+                Ok(entry) => Some(entry),
+                Err(_) if self.approaching.load(Ordering::Relaxed) == 0 => None,
+                Err(_) => {
+                    let sleep =
+                        linger.take().unwrap_or_else(|| self.shared.ports.runtime.sleep(LINGER_MAX));
+                    let receive = std::pin::pin!(self.entries.recv());
+                    match future::select(receive, sleep).await {
+                        Either::Left((entry, sleep)) => {
+                            linger = Some(sleep);
+                            entry
+                        }
+                        Either::Right(_) => None,
+                    }
+                }
+            };
+            let Some(next) = next else { break };
+            bytes = PackBuilder::size_with(bytes, next.entry.sealed.len());
+            if bytes > PACK_BYTES_MAX {
+                self.carried = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        batch
+    }
+
+    /// Writes one pack, and passes it on or fails its writes.
+    async fn write(&mut self, batch: Vec<Queued>) {
+        self.number += 1;
+        let blob = BlobId::from_bytes(self.shared.ports.random());
+        let hold = self.shared.in_flight.hold(blob);
+        let name = BlobName::Pack { chain: self.chain, number: self.number, blob };
+        let now = self.shared.ports.clock.now();
+        let mut frame = PackBuilder::new(self.chain, self.number, self.link, now);
+        let below_already = batch.iter().any(|queued| queued.entry.below);
+        let mut records = Vec::with_capacity(batch.len());
+        let mut replies = Vec::with_capacity(batch.len());
+        for Queued { entry, reply, _room } in batch {
+            let slot = frame.push(&entry.sealed);
+            records.push(AppliedRecord {
+                record: entry.record,
+                offset: slot.offset,
+                len: slot.len,
+            });
+            replies.push(Reply {
+                sender: reply,
+                _reservation: entry.reservation,
+                _holds: entry.holds,
+                _room,
+            });
+        }
+        let frame = frame.finish();
+        let secret = BlobSecret::from_bytes(self.shared.ports.random());
+        let (row, settled) = match self.store(name, &secret, &frame).await {
+            Ok(stored) => stored,
+            Err(error) => return fail(replies, &error),
+        };
+        metrics::counter!("havre_packs_total").increment(1);
+        metrics::counter!("havre_pack_records_total").increment(records.len() as u64);
+        let below = match (settled.verdict, self.placement.policy.on_outage()) {
+            (Verdict::Within, _) => below_already,
+            (Verdict::Below, OnOutage::Degrade) => true,
+            _ => return self.give_up(&row, settled, replies),
+        };
+        let link = PackLink { blob, hash: havre_codec::pack::hash(&frame) };
+        self.link = link;
+        let pack = AppliedPack {
+            chain: self.chain,
+            number: self.number,
+            link,
+            pack: BlobRow { stored: settled.stored, ..row },
+            below_guarantee: below,
+            records,
+        };
+        let durable = Durable { pack, replies, rest: settled.rest, _hold: hold };
+        // The applier lives as long as this task; if it is gone, the process is going.
+        let _ = self.durable.send(durable).await;
+    }
+
+    /// Disperses the frame and sends its shards.
+    async fn store(
+        &self,
+        name: BlobName,
+        secret: &BlobSecret,
+        frame: &[u8],
+    ) -> Result<(BlobRow, Settled), String> {
+        let policy = &self.placement.policy;
+        let ranking = self.shared.fleet.ranking();
+        let permits = policy.place(&ranking, name.blob()).map_err(|error| error.to_string())?;
+        let sites = permits.iter().map(havre_policy::Permit::site).collect();
+        let row = pack_row(name, secret.clone(), policy.geometry(), frame.len() as u64, sites);
+        let shards = pack_shards(&row, &self.placement.code, frame);
+        let pending = Pending::new();
+        for (permit, shard) in permits.into_iter().zip(shards) {
+            let fleet = Arc::clone(&self.shared.fleet);
+            let Some((position, _)) = fleet.by_id(permit.site()) else { continue };
+            let index = permit.index();
+            pending.push(
+                async move {
+                    let result = fleet.site(position).put(permit, &name, shard).await;
+                    Outcome { index, position, result }
+                }
+                .boxed(),
+            );
+        }
+        Ok((row, settle(policy, &self.shared.ports, pending, "pack").await))
+    }
+
+    /// The guarantee could not be met: tells the writers and takes back what was stored.
+    fn give_up(&self, row: &BlobRow, settled: Settled, replies: Vec<Reply>) {
+        let total = row.geometry.total();
+        let reason = format!("{} of {total} shards stored", settled.stored.count_ones());
+        fail(replies, &reason);
+        let fleet = Arc::clone(&self.shared.fleet);
+        let (name, sites) = (row.name, row.sites.clone());
+        self.shared.ports.runtime.spawn(Box::pin(async move {
+            settled.rest.collect::<Vec<_>>().await;
+            crate::blob::delete_shards(&fleet, &name, &sites).await;
+        }));
+    }
+}
+
+fn fail(replies: Vec<Reply>, reason: &str) {
+    metrics::counter!("havre_packs_failed_total").increment(1);
+    tracing::error!(reason, writes = replies.len(), "a pack could not be made durable");
+    for reply in replies {
+        // A client that went away needs no answer.
+        let _ = reply.sender.send(Err(PutError::Unavailable(reason.to_owned())));
+    }
+}
+
+/// The one task that brings durable packs into the catalog, in order.
+struct Applier {
+    shared: Arc<Shared>,
+    packs: mpsc::Receiver<Durable>,
+    failed: AtomicBool,
+}
+
+impl Applier {
+    async fn run(mut self) {
+        while let Some(Durable { pack, replies, rest, _hold }) = self.packs.recv().await {
+            let row = pack.pack.clone();
+            let chain_broken = self.failed.load(Ordering::Relaxed);
+            let result = if chain_broken {
+                Err("an earlier pack could not be applied; restart the gateway".to_owned())
+            } else {
+                self.shared.catalog.apply(pack).await.map_err(|error| error.to_string())
+            };
+            match result {
+                Ok(()) => {
+                    replies.into_iter().for_each(|reply| drop(reply.sender.send(Ok(()))));
+                    note_stragglers(&self.shared, row, rest);
+                }
+                Err(reason) => {
+                    // The pack is durable and will be replayed at the next start: later ones must not be
+                    // applied before it.
+                    self.failed.store(true, Ordering::Relaxed);
+                    fail(replies, &format!("durable, but the catalog did not take it: {reason}"));
+                }
+            }
+        }
+    }
+}
+
+/// Lets the last shards arrive in the background and tells the catalog of those that did.
+pub(crate) fn note_stragglers(shared: &Arc<Shared>, row: BlobRow, mut rest: Pending) {
+    if rest.is_empty() {
+        return;
+    }
+    let shared_too = Arc::clone(shared);
+    shared.ports.runtime.spawn(Box::pin(async move {
+        let mut stored = 0;
+        while let Some(outcome) = rest.next().await {
+            match outcome.result {
+                Ok(()) => stored |= bit(outcome.index),
+                Err(error) => tracing::warn!(%error, "a late shard was not stored"),
+            }
+        }
+        let blob = row.name.blob();
+        if stored != 0
+            && let Err(error) = shared_too.catalog.note_shards(blob, stored, 0).await
+        {
+            tracing::warn!(%error, "late shards could not be noted; they stay repair jobs");
+        }
+        shared_too.blobs.remove(&blob);
+    }));
+}

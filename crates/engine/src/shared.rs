@@ -1,0 +1,149 @@
+//! What all parts of the engine stand on: catalog, sites, keys, policies, registers.
+//!
+//! **Invariant.** One instance a process. Every list in it is bounded.
+//!
+//! **Deliberately absent.** What is done with it: the other modules.
+//!
+//! **Crash.** All of it is rebuilt at start from the configuration, the catalog and the sites.
+
+use crate::blob::BlobHandle;
+use crate::cache::Cache;
+use crate::error::{EngineError, ReadError};
+use crate::inflight::InFlight;
+use crate::journal::Journal;
+use crate::object::Bucket;
+use crate::reservations::Reservations;
+use havre_catalog::Catalog;
+use havre_codec::ErasureCode;
+use havre_model::ports::Ports;
+use havre_model::{BlobId, BucketId, Seq};
+use havre_policy::PlacementPolicy;
+use havre_seal::Keyring;
+use havre_sites::Fleet;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::{Mutex, Semaphore};
+
+/// Sequence numbers reserved at a time.
+const SEQ_BLOCK: u64 = 1 << 16;
+/// Blobs whose keys and places are remembered.
+const BLOBS_CACHED_MAX: usize = 4096;
+/// Buckets that are remembered.
+const BUCKETS_CACHED_MAX: usize = 16 * 1024;
+/// Uploads and downloads of large objects that move bytes at once: each holds a few windows of memory.
+pub(crate) const TRANSFERS_MAX: usize = 48;
+
+/// A placement policy with what writes under it need.
+pub(crate) struct Placement {
+    pub(crate) policy: PlacementPolicy,
+    pub(crate) code: ErasureCode,
+}
+
+pub(crate) struct Shared {
+    pub(crate) ports: Ports,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) keyring: Keyring,
+    pub(crate) placements: Vec<Arc<Placement>>,
+    /// The policy of buckets that name none.
+    pub(crate) default_placement: usize,
+    /// The policy whose packs carry tenants and buckets.
+    pub(crate) strictest_placement: usize,
+    pub(crate) reservations: Reservations,
+    pub(crate) in_flight: InFlight,
+    pub(crate) blobs: Cache<BlobId, Arc<BlobHandle>>,
+    pub(crate) buckets: Cache<String, Arc<Bucket>>,
+    pub(crate) transfers: Arc<Semaphore>,
+    seqs: Mutex<Range<u64>>,
+}
+
+/// What the engine is made of; `havre` puts it together.
+pub struct Parts {
+    /// Clock, randomness, sleep and spawn.
+    pub ports: Ports,
+    /// The catalog.
+    pub catalog: Arc<dyn Catalog>,
+    /// The sites.
+    pub fleet: Arc<Fleet>,
+    /// The keys, with the root key only; tenants' and buckets' are installed from the catalog.
+    pub keyring: Keyring,
+    /// The placement policies, at least one.
+    pub policies: Vec<PlacementPolicy>,
+    /// The name of the policy for buckets that name none.
+    pub default_policy: String,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Result<Self, EngineError> {
+        let Parts { ports, catalog, fleet, keyring, policies, default_policy } = parts;
+        let default_placement = policies
+            .iter()
+            .position(|policy| policy.name() == default_policy)
+            .ok_or_else(|| EngineError::Unavailable("the default policy is not defined".into()))?;
+        let strictest_placement = (0..policies.len())
+            .max_by_key(|&position| policies[position].strictness())
+            .expect("the default policy is one");
+        let placement = |policy: PlacementPolicy| {
+            Arc::new(Placement { code: ErasureCode::new(policy.geometry()), policy })
+        };
+        Ok(Self {
+            ports,
+            catalog,
+            fleet,
+            keyring,
+            placements: policies.into_iter().map(placement).collect(),
+            default_placement,
+            strictest_placement,
+            reservations: Reservations::default(),
+            in_flight: InFlight::default(),
+            blobs: Cache::new(BLOBS_CACHED_MAX),
+            buckets: Cache::new(BUCKETS_CACHED_MAX),
+            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            seqs: Mutex::new(0..0),
+        })
+    }
+
+    /// The next sequence number.
+    pub(crate) async fn next_seq(&self) -> Result<Seq, EngineError> {
+        let mut seqs = self.seqs.lock().await;
+        if seqs.is_empty() {
+            *seqs = self.catalog.reserve_seqs(SEQ_BLOCK).await?;
+        }
+        let value = seqs.next().expect("a reserved range is not empty");
+        Ok(Seq::new(value))
+    }
+
+    /// The position of the policy with this name; the default's for an empty one.
+    pub(crate) fn placement_named(&self, name: &str) -> Option<usize> {
+        if name.is_empty() {
+            return Some(self.default_placement);
+        }
+        self.placements.iter().position(|placement| placement.policy.name() == name)
+    }
+
+    /// The policy of a bucket's objects. A bucket whose policy is no longer configured falls under the
+    /// strictest: never under less than it was promised.
+    pub(crate) fn placement_of(&self, bucket: &Bucket) -> usize {
+        self.placement_named(bucket.policy()).unwrap_or(self.strictest_placement)
+    }
+
+    /// The blob with its keys and the places of its shards, as the catalog has them.
+    pub(crate) async fn blob(&self, blob: BlobId) -> Result<Arc<BlobHandle>, ReadError> {
+        if let Some(handle) = self.blobs.peek(&blob) {
+            return Ok(handle);
+        }
+        let row = self.catalog.blob(blob).await?.ok_or(ReadError::Gone)?;
+        let handle = Arc::new(BlobHandle::new(row, &self.fleet));
+        self.blobs.insert(blob, Arc::clone(&handle));
+        Ok(handle)
+    }
+
+    /// Forgets what is remembered of a deleted bucket.
+    pub(crate) fn forget_bucket(&self, name: &str, bucket: BucketId) {
+        self.buckets.remove(name);
+        self.keyring.forget_bucket(bucket);
+    }
+}
+
+/// The journals, one a policy, apart from [`Shared`] because their tasks hold it.
+pub(crate) struct Journals(pub(crate) Vec<Journal>);
