@@ -93,3 +93,61 @@ impl Cipher {
         self.open(Position::ONLY, binding, sealed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::{BindingBuilder, Purpose, Suite};
+    use std::collections::HashSet;
+
+    fn binding(part: u16) -> Binding {
+        BindingBuilder::new(Suite::V1, Purpose::Segments).part(part).finish()
+    }
+
+    // Attack A10: the indices around every byte of the counter, and both flags.
+    #[test]
+    fn no_two_positions_share_a_nonce() {
+        let around = |bit: u32| {
+            let edge = 1_u64 << bit;
+            [edge.wrapping_sub(1), edge, edge.wrapping_add(1)]
+        };
+        let indices: HashSet<u64> = (0..64).flat_map(around).collect();
+        let nonces: HashSet<[u8; NONCE_BYTES]> = indices
+            .iter()
+            .flat_map(|index| [Position::new(*index, false).0, Position::new(*index, true).0])
+            .collect();
+        assert_eq!(nonces.len(), 2 * indices.len());
+    }
+
+    #[test]
+    fn a_message_opens_only_at_its_position_with_its_binding() {
+        let cipher = Cipher::new(&[9; 32]);
+        let mut sealed = [7; 40];
+        cipher.seal(Position::new(3, false), &binding(1), &mut sealed);
+        let open =
+            |position, binding: &Binding| cipher.open(position, binding, &mut sealed.clone());
+        assert_eq!(open(Position::new(3, false), &binding(1)), Ok(24));
+        assert_eq!(open(Position::new(3, true), &binding(1)), Err(OpenError::Rejected));
+        assert_eq!(open(Position::new(2, false), &binding(1)), Err(OpenError::Rejected));
+        assert_eq!(open(Position::new(3, false), &binding(2)), Err(OpenError::Rejected));
+    }
+
+    #[test]
+    fn a_refused_message_leaves_no_plaintext_behind() {
+        let cipher = Cipher::new(&[9; 32]);
+        let mut sealed = vec![0xa7; 4096 + TAG_BYTES];
+        cipher.seal(Position::ONLY, &binding(1), &mut sealed);
+        sealed[4096] ^= 1;
+        assert_eq!(cipher.open_only(&binding(1), &mut sealed), Err(OpenError::Rejected));
+        assert!(sealed[..4096].windows(4).all(|window| window != [0xa7; 4]));
+    }
+
+    #[test]
+    fn anything_shorter_than_a_tag_is_refused() {
+        for length in 0..TAG_BYTES {
+            let mut sealed = vec![0; length];
+            let opened = Cipher::new(&[9; 32]).open_only(&binding(1), &mut sealed);
+            assert_eq!(opened, Err(OpenError::Rejected), "{length} bytes");
+        }
+    }
+}

@@ -207,3 +207,6 @@ pub(crate) fn unwrap<P: Place>(
     let key = slot.first_chunk().expect("a sealed key begins with a key");
     Ok(Key::copied(key))
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,6 @@ fn is_segment_length(bytes: usize, last: bool) -> bool {
         bytes == SEALED_SEGMENT_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests;
