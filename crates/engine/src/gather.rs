@@ -17,7 +17,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use havre_model::ShardIndex;
 use havre_model::limits::TAG_BYTES;
-use havre_sites::{SiteError, SiteErrorKind};
+use havre_sites::{Operation, SiteError, SiteErrorKind};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) struct Chunks {
     /// Stripe of the first chunk.
     pub(crate) first: u64,
     pub(crate) bytes: BytesMut,
+    /// Bytes behind the last chunk's tag: the length that a shard's last chunk carries, if it was read.
+    pub(crate) trailer: usize,
 }
 
 /// Which stripes are wanted of each data shard; none where the range is empty.
@@ -54,7 +56,8 @@ struct Gathering<'a> {
     opened: Vec<Option<Chunks>>,
     /// Shards asked for all stripes.
     asked: u32,
-    hedged: bool,
+    /// Shards that are on their way with all stripes.
+    whole_pending: usize,
 }
 
 impl Shared {
@@ -77,7 +80,7 @@ impl Shared {
             pending: FuturesUnordered::new(),
             opened: (0..total).map(|_| None).collect(),
             asked: 0,
-            hedged: false,
+            whole_pending: 0,
         };
         gathering.run().await
     }
@@ -85,14 +88,17 @@ impl Shared {
 
 impl Gathering<'_> {
     async fn run(&mut self) -> Result<Vec<Option<Chunks>>, ReadError> {
-        self.ask_wanted();
+        if !self.ask_wanted() {
+            self.ask_others(self.needed());
+        }
         let mut hedge = self.shared.ports.runtime.sleep(self.hedge_after());
         loop {
             if self.complete() {
-                return Ok(std::mem::take(&mut self.opened));
+                return Ok(self.finish());
             }
             if self.decodable() {
-                return self.reconstruct();
+                self.reconstruct()?;
+                return Ok(self.finish());
             }
             if self.pending.is_empty() {
                 self.ask_others(self.missing());
@@ -104,18 +110,32 @@ impl Gathering<'_> {
                 Either::Left((Some(answer), later)) => {
                     hedge = later;
                     if !self.take(answer) {
-                        self.ask_others(1.max(self.missing().saturating_sub(self.pending.len())));
+                        self.ask_others(self.needed());
                     }
                 }
                 Either::Left((None, later)) => hedge = later,
                 Either::Right(_) => {
-                    self.hedged = true;
                     metrics::counter!("havre_reads_hedged_total").increment(1);
                     self.ask_others(self.missing());
                     hedge = self.shared.ports.runtime.sleep(HEDGE_MAX);
                 }
             }
         }
+    }
+
+    /// Hands out what was opened, each shard from its first wanted stripe on.
+    fn finish(&mut self) -> Vec<Option<Chunks>> {
+        let mut opened = std::mem::take(&mut self.opened);
+        let slot = self.blob.row.chunk_bytes + TAG_BYTES;
+        for (chunks, wanted) in opened.iter_mut().zip(self.wanted) {
+            if let Some(chunks) = chunks
+                && chunks.first < wanted.start
+            {
+                drop(chunks.bytes.split_to(small(wanted.start - chunks.first) * slot));
+                chunks.first = wanted.start;
+            }
+        }
+        opened
     }
 
     fn data(&self) -> usize {
@@ -125,16 +145,25 @@ impl Gathering<'_> {
     /// Whether everything wanted is there without any decoding.
     fn complete(&self) -> bool {
         self.wanted.iter().zip(&self.opened).all(|(range, chunks)| {
-            range.is_empty() || chunks.as_ref().is_some_and(|_| true)
+            range.is_empty() || chunks.is_some()
         })
     }
 
     fn whole(&self) -> impl Iterator<Item = (usize, &Chunks)> {
         self.opened.iter().enumerate().filter_map(|(index, chunks)| {
             let chunks = chunks.as_ref()?;
-            let whole = index >= self.data() || self.wanted[index] == self.stripes;
+            let whole = index >= self.data()
+                || (chunks.first == self.stripes.start && self.spans_window(chunks));
             whole.then_some((index, chunks))
         })
+    }
+
+    /// Whether the chunks go on to the end of the window.
+    fn spans_window(&self, chunks: &Chunks) -> bool {
+        let layout = &self.blob.layout;
+        let first = layout.sealed_chunk_range(self.stripes.start).start;
+        let end = layout.sealed_chunk_range(self.stripes.end - 1).end;
+        chunks.bytes.len() as u64 == end - first
     }
 
     fn decodable(&self) -> bool {
@@ -146,9 +175,14 @@ impl Gathering<'_> {
         self.data().saturating_sub(self.whole().count())
     }
 
+    /// How many more have to be asked for a decode, counting on those that are on their way.
+    fn needed(&self) -> usize {
+        self.missing().saturating_sub(self.whole_pending)
+    }
+
     fn hedge_after(&self) -> Duration {
         let positions = self.blob.positions.iter().take(self.data()).flatten();
-        let slowest = positions.map(|at| self.shared.fleet.site(*at).p95_read()).max();
+        let slowest = positions.map(|at| self.shared.fleet.site(*at).p95(Operation::Read)).max();
         slowest.unwrap_or(HEDGE_MAX).saturating_mul(2).clamp(HEDGE_MIN, HEDGE_MAX)
     }
 
@@ -156,13 +190,21 @@ impl Gathering<'_> {
         self.blob.positions[index.get()].is_some() && self.blob.row.stored & bit(index) != 0
     }
 
-    fn ask_wanted(&mut self) {
+    /// Asks for what is wanted, where it should be; false when some of it is known to be elsewhere or gone.
+    fn ask_wanted(&mut self) -> bool {
+        let mut all = true;
         for index in self.blob.row.geometry.indices().take(self.data()) {
             let range = self.wanted[index.get()].clone();
-            if !range.is_empty() && self.usable(index) {
+            if range.is_empty() {
+                continue;
+            }
+            if self.usable(index) {
                 self.ask(index, range);
+            } else {
+                all = false;
             }
         }
+        all
     }
 
     /// Asks up to `count` more shards for all stripes of the window: those that are known to be stored,
@@ -191,6 +233,7 @@ impl Gathering<'_> {
     fn ask(&mut self, index: ShardIndex, stripes: Range<u64>) {
         if stripes == self.stripes {
             self.asked |= bit(index);
+            self.whole_pending += 1;
         }
         let position = self.blob.positions[index.get()].expect("only placed shards are asked");
         let first = self.blob.layout.sealed_chunk_range(stripes.start).start;
@@ -208,10 +251,13 @@ impl Gathering<'_> {
     /// Opens what a site answered; false when it is of no use.
     fn take(&mut self, answer: Answer) -> bool {
         let Answer { index, stripes, result } = answer;
+        if stripes == self.stripes {
+            self.whole_pending -= 1;
+        }
         let bytes = match result {
             Ok(bytes) => bytes,
             Err(error) => {
-                if matches!(error.kind(), SiteErrorKind::Missing | SiteErrorKind::Invalid) {
+                if matches!(error.kind, SiteErrorKind::Missing | SiteErrorKind::Invalid) {
                     self.quarantine(index, &error.to_string());
                 }
                 return false;
@@ -221,11 +267,9 @@ impl Gathering<'_> {
             self.quarantine(index, "a chunk is not authentic");
             return false;
         };
-        let narrower = index.get() < self.data() && stripes != self.wanted[index.get()];
-        if narrower && stripes != self.stripes {
-            return false;
-        }
-        self.opened[index.get()] = Some(Chunks { first: stripes.start, bytes });
+        let ends = stripes.end == self.blob.layout.stripes();
+        let trailer = if ends { LAST_CHUNK_EXTRA } else { 0 };
+        self.opened[index.get()] = Some(Chunks { first: stripes.start, bytes, trailer });
         true
     }
 
@@ -267,7 +311,7 @@ impl Gathering<'_> {
     }
 
     /// Decodes the wanted data chunks that are missing from `k` whole shards.
-    fn reconstruct(&mut self) -> Result<Vec<Option<Chunks>>, ReadError> {
+    fn reconstruct(&mut self) -> Result<(), ReadError> {
         let geometry = self.blob.row.geometry;
         let missing: Vec<ShardIndex> = geometry
             .indices()
@@ -277,7 +321,7 @@ impl Gathering<'_> {
             .collect();
         let mut rebuilt: Vec<Chunks> = missing
             .iter()
-            .map(|_| Chunks { first: self.stripes.start, bytes: BytesMut::new() })
+            .map(|_| Chunks { first: self.stripes.start, bytes: BytesMut::new(), trailer: 0 })
             .collect();
         let sources: Vec<(ShardIndex, &Chunks)> = self
             .whole()
@@ -310,7 +354,7 @@ impl Gathering<'_> {
             self.opened[index.get()] = Some(chunks);
         }
         metrics::counter!("havre_reads_reconstructed_total").increment(1);
-        Ok(std::mem::take(&mut self.opened))
+        Ok(())
     }
 
     fn too_few(&self) -> ReadError {

@@ -8,16 +8,18 @@
 //!
 //! **Crash.** A pack that reached the sites is replayed by [`crate::replay`]; one that did not is no pack.
 
-use crate::blob::{pack_row, pack_shards};
+use crate::blob::pack_row;
 use crate::error::PutError;
 use crate::fanout::{Outcome, Pending, Settled, Verdict, bit, settle};
 use crate::inflight::Hold;
 use crate::reservations::Reservation;
+use crate::seqs::Ticket;
 use crate::shared::{Placement, Shared};
 use futures::future::{self, Either};
 use futures::{FutureExt, StreamExt};
 use havre_catalog::{AppliedPack, AppliedRecord, BlobRow, ChainState, PackLink};
-use havre_codec::pack::PackBuilder;
+use havre_codec::pack::{PACK_HEADER_BYTES, PackBuilder, SLOT_HEADER_BYTES};
+use havre_codec::{BlobKeys, disperse};
 use havre_model::limits::{
     JOURNAL_QUEUE_BYTES_MAX, JOURNAL_QUEUE_MAX, PACK_BYTES_MAX, PACK_RECORDS_MAX,
 };
@@ -42,11 +44,13 @@ pub(crate) struct Entry {
     pub(crate) record: SequencedRecord,
     pub(crate) sealed: Vec<u8>,
     /// Held until the record is in the catalog, even if the client went away.
-    pub(crate) reservation: Option<Reservation>,
+    pub(crate) reservations: Vec<Reservation>,
     /// Extents that the record names, held likewise.
     pub(crate) holds: Vec<Hold>,
     /// Whether one of its extents is below the guarantee already.
     pub(crate) below: bool,
+    /// The record's number, on its way until it is applied.
+    pub(crate) ticket: Ticket,
 }
 
 struct Queued {
@@ -76,6 +80,11 @@ impl Drop for Approach {
 pub(crate) struct Commit(Vec<oneshot::Receiver<Result<(), PutError>>>);
 
 impl Commit {
+    /// The fate of the one write that was handed over.
+    pub(crate) async fn result(self) -> Result<(), PutError> {
+        self.results().await.pop().expect("one entry has one reply")
+    }
+
     /// Waits until each write is durable and applied, or has failed.
     pub(crate) async fn results(self) -> Vec<Result<(), PutError>> {
         let stopped = || Err(PutError::Unavailable("the gateway is stopping".into()));
@@ -140,14 +149,6 @@ impl Journal {
         Ok(Commit(replies))
     }
 
-    /// Hands one record over and waits for its fate.
-    ///
-    /// # Errors
-    /// See [`Journal::submit`] and [`Commit::results`].
-    pub(crate) async fn commit(&self, entry: Entry) -> Result<(), PutError> {
-        let mut results = self.submit(vec![entry]).await?.results().await;
-        results.pop().expect("one entry has one reply")
-    }
 
     async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, PutError> {
         let bytes = u32::try_from(bytes).map_err(|_| PutError::TooLarge)?;
@@ -184,8 +185,9 @@ struct Durable {
 /// Who waits for a record, and what is held until it is applied.
 struct Reply {
     sender: oneshot::Sender<Result<(), PutError>>,
-    _reservation: Option<Reservation>,
+    _reservations: Vec<Reservation>,
     _holds: Vec<Hold>,
+    _ticket: Ticket,
     _room: OwnedSemaphorePermit,
 }
 
@@ -206,7 +208,7 @@ impl Writer {
 
     /// Takes what waits already, and for a moment what is on its way.
     async fn collect(&mut self, first: Queued) -> Vec<Queued> {
-        let mut bytes = PackBuilder::size_with(0, first.entry.sealed.len());
+        let mut bytes = PACK_HEADER_BYTES + SLOT_HEADER_BYTES + first.entry.sealed.len();
         let mut batch = vec![first];
         let mut linger = None;
         while batch.len() < PACK_RECORDS_MAX {
@@ -227,7 +229,7 @@ impl Writer {
                 }
             };
             let Some(next) = next else { break };
-            bytes = PackBuilder::size_with(bytes, next.entry.sealed.len());
+            bytes += SLOT_HEADER_BYTES + next.entry.sealed.len();
             if bytes > PACK_BYTES_MAX {
                 self.carried = Some(next);
                 break;
@@ -244,7 +246,7 @@ impl Writer {
         let hold = self.shared.in_flight.hold(blob);
         let name = BlobName::Pack { chain: self.chain, number: self.number, blob };
         let now = self.shared.ports.clock.now();
-        let mut frame = PackBuilder::new(self.chain, self.number, self.link, now);
+        let mut frame = PackBuilder::new(self.chain, self.number, codec_link(self.link), now);
         let below_already = batch.iter().any(|queued| queued.entry.below);
         let mut records = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
@@ -257,12 +259,14 @@ impl Writer {
             });
             replies.push(Reply {
                 sender: reply,
-                _reservation: entry.reservation,
+                _reservations: entry.reservations,
                 _holds: entry.holds,
+                _ticket: entry.ticket,
                 _room,
             });
         }
         let frame = frame.finish();
+        let previous = self.link;
         let secret = BlobSecret::from_bytes(self.shared.ports.random());
         let (row, settled) = match self.store(name, &secret, &frame).await {
             Ok(stored) => stored,
@@ -281,8 +285,10 @@ impl Writer {
             chain: self.chain,
             number: self.number,
             link,
+            previous,
             pack: BlobRow { stored: settled.stored, ..row },
             below_guarantee: below,
+            settled: self.shared.seqs.settled(),
             records,
         };
         let durable = Durable { pack, replies, rest: settled.rest, _hold: hold };
@@ -302,7 +308,8 @@ impl Writer {
         let permits = policy.place(&ranking, name.blob()).map_err(|error| error.to_string())?;
         let sites = permits.iter().map(havre_policy::Permit::site).collect();
         let row = pack_row(name, secret.clone(), policy.geometry(), frame.len() as u64, sites);
-        let shards = pack_shards(&row, &self.placement.code, frame);
+        let keys = BlobKeys::new(secret, name.blob(), row.geometry, row.chunk_bytes);
+        let shards = disperse(&self.placement.code, &keys, secret, frame);
         let pending = Pending::new();
         for (permit, shard) in permits.into_iter().zip(shards) {
             let fleet = Arc::clone(&self.shared.fleet);
@@ -331,6 +338,10 @@ impl Writer {
             crate::blob::delete_shards(&fleet, &name, &sites).await;
         }));
     }
+}
+
+fn codec_link(link: PackLink) -> havre_codec::pack::PackLink {
+    havre_codec::pack::PackLink { blob: link.blob, hash: link.hash }
 }
 
 fn fail(replies: Vec<Reply>, reason: &str) {

@@ -1,1 +1,60 @@
-//! To be written.
+//! The data path: what a PUT, a GET, a listing, a delete and a recovery do between the S3 surface and the
+//! sites.
+//!
+//! **Invariant.** Acknowledged means decodable after the loss of any coalition of the guarantee (I1), and applied to the
+//! catalog; returned means authentic, of the right object, in order and complete (I4).
+//!
+//! **Deliberately absent.** HTTP and S3's documents (`server`); repair, scrub and garbage collection (`keeper`);
+//! cryptography (`seal`, `codec`); decisions about parties (`policy`).
+//!
+//! **Crash.** The truth is the packs on the sites. What the catalog misses after a crash is replayed from them
+//! ([`replay`]); blobs that no record names are orphans, and `keeper::gc` takes them.
+
+mod blob;
+mod body;
+mod bucket;
+mod cache;
+mod checksum;
+mod condition;
+mod delete;
+mod error;
+mod extent;
+mod fanout;
+mod gather;
+mod inflight;
+mod inspect;
+mod journal;
+mod list;
+mod multipart;
+mod object;
+mod put;
+mod read;
+pub mod replay;
+mod reservations;
+mod seqs;
+mod shared;
+mod start;
+
+pub use body::{Body, BodyError, BodyFacts, WholeBody};
+pub use condition::{Condition, ETagMatch};
+pub use error::{BucketError, CompleteError, EngineError, PutError, ReadError};
+pub use havre_catalog::{
+    Counts, ListEntry, ListPage, ListQuery, ListedObject, UploadEntry, UploadsPage, UploadsQuery,
+};
+pub use inflight::InFlight;
+pub use inspect::{BlobInspection, ObjectInspection, ShardInspection, ShardState};
+pub use object::{
+    Bucket, CompleteRequest, CompletedPart, Object, ObjectInfo, PartInfo, PartSummary, PutRequest,
+    UploadInfo, UploadRequest,
+};
+pub use shared::Parts;
+pub use start::{StartError, StartReport};
+
+use shared::{Journals, Shared};
+use std::sync::Arc;
+
+/// The data path of one gateway.
+pub struct Engine {
+    shared: Arc<Shared>,
+    journals: Journals,
+}

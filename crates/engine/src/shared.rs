@@ -13,19 +13,17 @@ use crate::inflight::InFlight;
 use crate::journal::Journal;
 use crate::object::Bucket;
 use crate::reservations::Reservations;
+use crate::seqs::Seqs;
 use havre_catalog::Catalog;
 use havre_codec::ErasureCode;
 use havre_model::ports::Ports;
-use havre_model::{BlobId, BucketId, Seq};
+use havre_model::{BlobId, BucketId};
 use havre_policy::PlacementPolicy;
 use havre_seal::Keyring;
 use havre_sites::Fleet;
-use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 
-/// Sequence numbers reserved at a time.
-const SEQ_BLOCK: u64 = 1 << 16;
 /// Blobs whose keys and places are remembered.
 const BLOBS_CACHED_MAX: usize = 4096;
 /// Buckets that are remembered.
@@ -54,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) blobs: Cache<BlobId, Arc<BlobHandle>>,
     pub(crate) buckets: Cache<String, Arc<Bucket>>,
     pub(crate) transfers: Arc<Semaphore>,
-    seqs: Mutex<Range<u64>>,
+    pub(crate) seqs: Seqs,
 }
 
 /// What the engine is made of; `havre` puts it together.
@@ -71,11 +69,13 @@ pub struct Parts {
     pub policies: Vec<PlacementPolicy>,
     /// The name of the policy for buckets that name none.
     pub default_policy: String,
+    /// The gateway's name: its chains go by it.
+    pub gateway: String,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Result<Self, EngineError> {
-        let Parts { ports, catalog, fleet, keyring, policies, default_policy } = parts;
+        let Parts { ports, catalog, fleet, keyring, policies, default_policy, gateway: _ } = parts;
         let default_placement = policies
             .iter()
             .position(|policy| policy.name() == default_policy)
@@ -99,18 +99,8 @@ impl Shared {
             blobs: Cache::new(BLOBS_CACHED_MAX),
             buckets: Cache::new(BUCKETS_CACHED_MAX),
             transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
-            seqs: Mutex::new(0..0),
+            seqs: Seqs::default(),
         })
-    }
-
-    /// The next sequence number.
-    pub(crate) async fn next_seq(&self) -> Result<Seq, EngineError> {
-        let mut seqs = self.seqs.lock().await;
-        if seqs.is_empty() {
-            *seqs = self.catalog.reserve_seqs(SEQ_BLOCK).await?;
-        }
-        let value = seqs.next().expect("a reserved range is not empty");
-        Ok(Seq::new(value))
     }
 
     /// The position of the policy with this name; the default's for an empty one.

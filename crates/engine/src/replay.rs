@@ -1,0 +1,535 @@
+//! Replays packs into the catalog: the last few after a crash, all of them on a blank machine.
+//!
+//! **Invariant.** A chain is followed by the hashes in its packs. A pack that the next one does not name was never
+//! acknowledged and stays out; one that is named and cannot be read is a gap, which is told, never passed over (A8).
+//!
+//! **Deliberately absent.** What a record does to the catalog (`catalog`), and deleting what is off the chain
+//! (`keeper::gc`).
+//!
+//! **Crash.** Packs are applied in the order of their chain; a replay that dies goes on behind the last one applied.
+
+use crate::fanout::bit;
+use crate::shared::Shared;
+use bytes::BytesMut;
+use futures::stream::{self, FuturesOrdered};
+use futures::{FutureExt, StreamExt};
+use havre_catalog::{AppliedPack, AppliedRecord, BlobRow, BlobState, CatalogError, PackLink};
+use havre_codec::pack::{self, PACK_FRAME_BYTES_MAX};
+use havre_codec::{Gathered, SHARD_HEADER_BYTES, gather_each, shard};
+use havre_model::limits::SITE_LIST_PAGE_MAX;
+use havre_model::record::{self, Record};
+use havre_model::{BlobId, BlobName, ChainId, Seq, SiteId, SiteSet};
+use havre_policy::Harm;
+use havre_seal::{Keyring, OpenError};
+use havre_sites::{SiteError, SiteErrorKind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Packs that are read at a time.
+const PACKS_AHEAD: usize = 8;
+/// Packs that wait for the catalog at a time.
+const APPLIES_MAX: usize = 16;
+/// Bytes of a pack's shard, at most: with one data shard it is the whole frame and its tags.
+const SHARD_BYTES_MAX: u64 = PACK_FRAME_BYTES_MAX as u64 + (1 << 20);
+
+/// Hears how a replay goes.
+pub trait Progress: Sync {
+    /// Called after the sites were listed.
+    fn found(&self, packs: u64);
+    /// Called after each pack.
+    fn replayed(&self, packs: u64, records: u64);
+}
+
+/// Hears nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn found(&self, _: u64) {}
+    fn replayed(&self, _: u64, _: u64) {}
+}
+
+/// Acknowledged packs that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The chain.
+    pub chain: ChainId,
+    /// The last pack before the gap.
+    pub after: u64,
+    /// The first pack behind it.
+    pub before: u64,
+}
+
+/// What a replay did.
+#[derive(Debug, Clone, Default)]
+pub struct ReplayReport {
+    /// Packs that were applied.
+    pub packs: u64,
+    /// Their records.
+    pub records: u64,
+    /// Packs found at sites that are on no chain: never acknowledged.
+    pub off_chain: u64,
+    /// Acknowledged packs that cannot be read.
+    pub gaps: Vec<Gap>,
+    /// Records that no installed key opens, and that were therefore left out.
+    pub unreadable_records: u64,
+    /// Names of sites that did not answer.
+    pub unreachable: Vec<String>,
+}
+
+/// Why a replay cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The catalog failed.
+    #[error("the catalog is not available: {0}")]
+    Catalog(#[from] CatalogError),
+    /// So many sites are unreachable that acknowledged packs might be overlooked.
+    #[error(
+        "sites {} cannot be reached, more than the guarantee of policy {policy} allows for: \
+         acknowledged writes might be overlooked; bring a site back and try again",
+        sites.join(", ")
+    )]
+    TooManyUnreachable {
+        /// The sites.
+        sites: Vec<String>,
+        /// The policy.
+        policy: String,
+    },
+    /// Acknowledged packs cannot be read.
+    #[error(
+        "packs {} to {} of chain {} were acknowledged and cannot be read from the sites; bring more \
+         sites back, or rebuild what is left with `havre recover --accept-loss`",
+        .0.after + 1, .0.before - 1, .0.chain
+    )]
+    Gap(Gap),
+    /// Records cannot be opened with this root key.
+    #[error("{0} records cannot be opened: is this the root key that they were sealed under?")]
+    WrongKey(u64),
+}
+
+/// Where the shards of packs were seen.
+pub(crate) struct Survey {
+    packs: BTreeMap<ChainId, BTreeMap<(u64, BlobId), SiteSet>>,
+    pub(crate) unreachable: SiteSet,
+}
+
+impl Survey {
+    pub(crate) fn packs(&self) -> u64 {
+        self.packs.values().map(|chain| chain.len() as u64).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packs.is_empty()
+    }
+
+    /// The highest number that any site has for the chain, whatever it is worth.
+    pub(crate) fn number_seen(&self, chain: ChainId) -> u64 {
+        let last = self.packs.get(&chain).and_then(|packs| packs.keys().next_back());
+        last.map_or(0, |(number, _)| *number)
+    }
+}
+
+impl Shared {
+    /// Lists the packs at all sites: everything, or of the given chains what comes after a number.
+    pub(crate) async fn survey(&self, behind: Option<&[(ChainId, u64)]>) -> Survey {
+        let lists = (0..self.fleet.len()).map(|position| self.list_packs(position, behind));
+        let lists = futures::future::join_all(lists).await;
+        let mut survey = Survey { packs: BTreeMap::new(), unreachable: SiteSet::EMPTY };
+        for (position, list) in lists.into_iter().enumerate() {
+            match list {
+                Ok(names) => {
+                    for (chain, number, blob) in names {
+                        let sites: &mut SiteSet =
+                            survey.packs.entry(chain).or_default().entry((number, blob)).or_default();
+                        *sites = sites.with(position);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a site cannot be listed");
+                    survey.unreachable = survey.unreachable.with(position);
+                }
+            }
+        }
+        survey
+    }
+
+    async fn list_packs(
+        &self,
+        position: usize,
+        behind: Option<&[(ChainId, u64)]>,
+    ) -> Result<Vec<(ChainId, u64, BlobId)>, SiteError> {
+        let mut found = Vec::new();
+        let Some(behind) = behind else {
+            self.list_prefix(position, BlobName::PACKS, None, &mut found).await?;
+            return Ok(found);
+        };
+        for (chain, number) in behind {
+            let blob = BlobId::from_bytes([0xff; 16]);
+            let after = BlobName::Pack { chain: *chain, number: *number, blob };
+            let prefix = format!("{}{chain}/", BlobName::PACKS);
+            self.list_prefix(position, &prefix, Some(after), &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn list_prefix(
+        &self,
+        position: usize,
+        prefix: &str,
+        mut after: Option<BlobName>,
+        found: &mut Vec<(ChainId, u64, BlobId)>,
+    ) -> Result<(), SiteError> {
+        let site = self.fleet.site(position);
+        loop {
+            let page = site.list(prefix, after.as_ref(), SITE_LIST_PAGE_MAX).await?;
+            for entry in &page.entries {
+                if let BlobName::Pack { chain, number, blob } = entry.name {
+                    found.push((chain, number, blob));
+                }
+            }
+            let last = page.entries.last().map(|entry| entry.name);
+            // A site that says "more" without going on is a site that lies.
+            if !page.more || last.is_none() || last <= after {
+                return Ok(());
+            }
+            after = last;
+        }
+    }
+
+    /// Whether every acknowledged pack can be read without these sites.
+    pub(crate) fn check_reachable(&self, unreachable: SiteSet) -> Result<(), ReplayError> {
+        for placement in &self.placements {
+            let missing = unreachable.intersection(placement.policy.eligible());
+            let tolerated = |coalition: &havre_policy::Coalition| {
+                coalition.harm == Harm::CutOff && missing.is_subset(coalition.reach)
+            };
+            if !missing.is_empty() && !placement.policy.coalitions().iter().any(tolerated) {
+                let policy = placement.policy.name().to_owned();
+                return Err(ReplayError::TooManyUnreachable { sites: self.names(missing), policy });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn names(&self, sites: SiteSet) -> Vec<String> {
+        sites.iter().map(|position| self.fleet.site(position).name().to_owned()).collect()
+    }
+
+    /// One pack from the shards that sites have of it; `None` when they do not suffice.
+    async fn read_pack(&self, name: BlobName, holders: SiteSet) -> Option<ReadPack> {
+        let hint = self.placements[self.strictest_placement].policy.geometry().data();
+        let mut order: Vec<usize> = self.fleet.ranking();
+        order.retain(|position| holders.contains(*position));
+        let mut shards = Vec::new();
+        let (first, others) = order.split_at(hint.min(order.len()));
+        for group in [first, others] {
+            if group.is_empty() {
+                continue;
+            }
+            shards.extend(self.read_shards(name, group).await);
+            let files: Vec<&[u8]> = shards.iter().map(|(_, bytes)| &bytes[..]).collect();
+            let gathered = gather_each(name.blob(), &files).unwrap_or_default();
+            // Several generations under one blob's id: k sites lie together; none is believed more.
+            if let Ok([gathered]) = <[Gathered; 1]>::try_from(gathered) {
+                let read: Vec<usize> = shards.iter().map(|(position, _)| *position).collect();
+                return self.parse_pack(name, gathered, &read, holders).await;
+            }
+        }
+        None
+    }
+
+    async fn read_shards(&self, name: BlobName, positions: &[usize]) -> Vec<(usize, BytesMut)> {
+        let reads = positions.iter().map(|position| async move {
+            let shard = self.fleet.site(*position).read_all(&name, SHARD_BYTES_MAX).await;
+            shard.ok().map(|bytes| (*position, bytes))
+        });
+        futures::future::join_all(reads).await.into_iter().flatten().collect()
+    }
+
+    async fn parse_pack(
+        &self,
+        name: BlobName,
+        gathered: Gathered,
+        read: &[usize],
+        holders: SiteSet,
+    ) -> Option<ReadPack> {
+        let BlobName::Pack { chain, number, blob } = name else { return None };
+        let frame = pack::parse(&gathered.bytes).ok()?;
+        if frame.header.chain != chain || frame.header.number != number {
+            return None;
+        }
+        let mut row = BlobRow {
+            name,
+            secret: gathered.secret.clone(),
+            geometry: gathered.geometry,
+            chunk_bytes: gathered.chunk_bytes,
+            bytes: gathered.bytes.len() as u64,
+            sites: Vec::new(),
+            stored: 0,
+            state: BlobState::Incomplete,
+        };
+        self.locate_shards(&mut row, &gathered, read, holders).await;
+        let link = PackLink { blob, hash: pack::hash(&gathered.bytes) };
+        let previous = frame.header.previous;
+        let previous = PackLink { blob: previous.blob, hash: previous.hash };
+        Some(ReadPack { number, link, previous, row, slots: frame.slots, bytes: gathered.bytes })
+    }
+
+    /// Finds out which site has which shard, by the headers of those that were not read whole.
+    async fn locate_shards(
+        &self,
+        row: &mut BlobRow,
+        gathered: &Gathered,
+        read: &[usize],
+        holders: SiteSet,
+    ) {
+        let total = row.geometry.total();
+        let mut positions: Vec<Option<usize>> = vec![None; total];
+        for (position, index) in read.iter().zip(&gathered.indices) {
+            if let Some(index) = index {
+                positions[index.get()] = Some(*position);
+            }
+        }
+        let unread = holders.iter().filter(|position| !read.contains(position));
+        let name = row.name;
+        let headers = unread.map(|position| async move {
+            let range = 0..SHARD_HEADER_BYTES as u64;
+            (position, self.fleet.site(position).read(&name, range).await)
+        });
+        for (position, header) in futures::future::join_all(headers).await {
+            let Ok(bytes) = header else { continue };
+            let Ok(header) = shard::parse_header(&bytes, row.name.blob()) else { continue };
+            if header.geometry == row.geometry {
+                positions[header.index.get()].get_or_insert(position);
+            }
+        }
+        let taken: SiteSet = positions.iter().flatten().copied().collect();
+        // A shard that nobody showed belongs to a site that did not answer, or is lost: it is noted as
+        // missing, at a site that holds no other shard of the blob.
+        let mut spare = (0..self.fleet.len()).filter(|position| !taken.contains(*position));
+        for index in row.geometry.indices() {
+            let site = match positions[index.get()] {
+                Some(position) => {
+                    row.stored |= bit(index);
+                    self.fleet.site(position).id()
+                }
+                None => spare
+                    .next()
+                    .map_or(SiteId::from_bytes([0; 8]), |position| self.fleet.site(position).id()),
+            };
+            row.sites.push(site);
+        }
+        if havre_catalog::stored_whole(row.geometry, row.stored) {
+            row.state = BlobState::Whole;
+        }
+    }
+}
+
+/// A pack as it was read back.
+struct ReadPack {
+    number: u64,
+    link: PackLink,
+    previous: PackLink,
+    row: BlobRow,
+    slots: Vec<pack::Slot>,
+    bytes: Vec<u8>,
+}
+
+/// How a chain's replay ended.
+#[derive(PartialEq, Eq)]
+enum ChainEnd {
+    Done,
+    /// A record needs a key that another chain may bring.
+    NeedsKey,
+}
+
+/// One replay of one or more chains.
+pub(crate) struct Replay<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) progress: &'a dyn Progress,
+    /// Go on behind gaps and leave unreadable records out; they are in the report.
+    pub(crate) accept_loss: bool,
+    pub(crate) report: ReplayReport,
+}
+
+impl Replay<'_> {
+    /// Replays every chain of the survey behind what the catalog has applied.
+    pub(crate) async fn run(&mut self, survey: &Survey) -> Result<(), ReplayError> {
+        self.report.unreachable = self.shared.names(survey.unreachable);
+        self.progress.found(survey.packs());
+        let mut waiting: Vec<ChainId> = survey.packs.keys().copied().collect();
+        // Tenants' and buckets' keys may stand in another chain than their objects: chains that wait for a
+        // key go on after the others. Each round must bring one to its end.
+        loop {
+            let mut still_waiting = Vec::new();
+            let applied = self.report.packs;
+            for chain in &waiting {
+                if self.chain(survey, *chain, false).await? == ChainEnd::NeedsKey {
+                    still_waiting.push(*chain);
+                }
+            }
+            if still_waiting.is_empty() {
+                return Ok(());
+            }
+            if self.report.packs == applied {
+                return self.without_keys(survey, &still_waiting).await;
+            }
+            waiting = still_waiting;
+        }
+    }
+
+    /// No chain brings the missing keys.
+    async fn without_keys(&mut self, survey: &Survey, chains: &[ChainId]) -> Result<(), ReplayError> {
+        if !self.accept_loss {
+            return Err(ReplayError::WrongKey(chains.len() as u64));
+        }
+        for chain in chains {
+            self.chain(survey, *chain, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn chain(
+        &mut self,
+        survey: &Survey,
+        chain: ChainId,
+        leave_unreadable: bool,
+    ) -> Result<ChainEnd, ReplayError> {
+        let states = self.shared.catalog.chains().await?;
+        let state = states.into_iter().find(|state| state.chain == chain);
+        let (mut number, mut link) =
+            state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
+        let shared = self.shared;
+        let behind = survey.packs.get(&chain).into_iter().flatten();
+        let behind = behind.filter(|((candidate, _), _)| *candidate > number);
+        let reads = behind.map(|((number, blob), holders)| {
+            let name = BlobName::Pack { chain, number: *number, blob: *blob };
+            shared.read_pack(name, *holders)
+        });
+        let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
+        let mut applies = FuturesOrdered::new();
+        // A pack counts once the next one names it, or nothing comes after it.
+        let mut pending: Option<ReadPack> = None;
+        loop {
+            let next = match packs.next().await {
+                Some(None) => {
+                    self.report.off_chain += 1;
+                    continue;
+                }
+                Some(Some(pack)) => Some(pack),
+                None => None,
+            };
+            let confirmed = match (&pending, &next) {
+                (None, None) => break,
+                (None, Some(pack)) => {
+                    if pack.previous == link {
+                        pending = next;
+                        continue;
+                    }
+                    self.gap(chain, number, pack.number)?;
+                    pending = next;
+                    continue;
+                }
+                (Some(held), Some(pack)) if pack.previous == held.link => pending.take(),
+                (Some(held), Some(pack)) if pack.previous == held.previous => {
+                    self.report.off_chain += 1;
+                    pending = next;
+                    continue;
+                }
+                (Some(held), Some(pack)) => {
+                    self.gap(chain, held.number, pack.number)?;
+                    pending.take()
+                }
+                (Some(_), None) => pending.take(),
+            };
+            pending = next;
+            let Some(pack) = confirmed else { continue };
+            (number, link) = (pack.number, pack.link);
+            match self.open(chain, pack, leave_unreadable) {
+                Some(applied) => {
+                    self.report.packs += 1;
+                    self.report.records += applied.records.len() as u64;
+                    applies.push_back(shared.catalog.apply(applied));
+                }
+                None => {
+                    while let Some(result) = applies.next().await {
+                        result?;
+                    }
+                    return Ok(ChainEnd::NeedsKey);
+                }
+            }
+            while applies.len() >= APPLIES_MAX || applies.next().now_or_never().flatten().is_some() {
+                match applies.next().await {
+                    Some(result) => result?,
+                    None => break,
+                }
+            }
+            self.progress.replayed(self.report.packs, self.report.records);
+        }
+        while let Some(result) = applies.next().await {
+            result?;
+        }
+        self.progress.replayed(self.report.packs, self.report.records);
+        Ok(ChainEnd::Done)
+    }
+
+    fn gap(&mut self, chain: ChainId, after: u64, before: u64) -> Result<(), ReplayError> {
+        let gap = Gap { chain, after, before };
+        if !self.accept_loss {
+            return Err(ReplayError::Gap(gap));
+        }
+        self.report.gaps.push(gap);
+        Ok(())
+    }
+
+    /// Opens the records of a pack; `None` when a key is missing that may still come.
+    fn open(&mut self, chain: ChainId, pack: ReadPack, leave_unreadable: bool) -> Option<AppliedPack> {
+        let keyring = &self.shared.keyring;
+        let mut records = Vec::with_capacity(pack.slots.len());
+        for slot in &pack.slots {
+            let from = usize::try_from(slot.offset).ok()?;
+            let sealed = &pack.bytes[from..from + slot.len as usize];
+            match open_record(keyring, sealed) {
+                Ok(record) => {
+                    records.push(AppliedRecord { record, offset: slot.offset, len: slot.len });
+                }
+                Err(OpenError::UnknownKey { .. }) if !leave_unreadable => return None,
+                Err(error) => {
+                    tracing::error!(%error, number = pack.number, "a record cannot be opened");
+                    self.report.unreadable_records += 1;
+                }
+            }
+        }
+        Some(AppliedPack {
+            chain,
+            number: pack.number,
+            link: pack.link,
+            previous: pack.previous,
+            below_guarantee: pack.row.state != BlobState::Whole,
+            pack: pack.row,
+            settled: Seq::default(),
+            records,
+        })
+    }
+}
+
+fn open_record(
+    keyring: &Keyring,
+    sealed: &[u8],
+) -> Result<havre_model::record::SequencedRecord, OpenError> {
+    let opened = keyring.open_record(BytesMut::from(sealed))?;
+    let (sequenced, _) = record::decode(&opened.bytes).map_err(|_| OpenError::Rejected)?;
+    match &sequenced.record {
+        Record::Tenant(tenant) => keyring.install_tenant(tenant.tenant, &tenant.key)?,
+        Record::Bucket(bucket) => {
+            keyring.install_bucket(bucket.tenant, bucket.bucket, &bucket.keys)?;
+        }
+        _ => {}
+    }
+    Ok(sequenced)
+}
+
+/// Whether an error of a site says that the site is away, rather than what it holds.
+pub(crate) fn is_away(error: &SiteError) -> bool {
+    matches!(error.kind, SiteErrorKind::Unreachable | SiteErrorKind::Refused)
+}

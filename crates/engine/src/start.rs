@@ -1,0 +1,249 @@
+//! Brings the engine up: checks the sites, installs the keys, catches up with the packs, starts the journals.
+//!
+//! **Invariant.** No request is served before every acknowledged pack is in the catalog.
+//!
+//! **Deliberately absent.** Configuration and files (`havre`).
+//!
+//! **Crash.** Starting again does the same again; a recovery goes on where it was.
+
+use crate::Engine;
+use crate::error::{EngineError, PutError};
+use crate::inflight::InFlight;
+use crate::journal::Journal;
+use crate::replay::{Progress, Replay, ReplayError, ReplayReport, is_away};
+use crate::shared::{Journals, Parts, Shared};
+use futures::future;
+use havre_catalog::{CatalogError, ChainState};
+use havre_model::{ChainId, SiteId, SiteSet};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Two configured sites are one storage.
+    #[error("sites {first} and {second} are the same storage; give each its own, or remove one")]
+    SameStorage {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A site is not the storage that it was.
+    #[error(
+        "site {site} is not the storage that it was (its marker file differs or is gone); mount the \
+         right one, or configure the new one under a new name"
+    )]
+    OtherStorage {
+        /// The site.
+        site: String,
+    },
+    /// The keys in the catalog are not for this root key.
+    #[error("the root key does not open the keys in the catalog: is it the right file?")]
+    WrongRootKey,
+    /// The packs cannot be replayed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The catalog failed.
+    #[error("the catalog is not available: {0}")]
+    Catalog(#[from] CatalogError),
+    /// Something else.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The first records cannot be written.
+    #[error("the first records cannot be written: {0}")]
+    Put(#[from] PutError),
+}
+
+/// What the start found and did.
+#[derive(Debug, Clone, Default)]
+pub struct StartReport {
+    /// The catalog was empty although the sites have packs: it was rebuilt.
+    pub rebuilt: bool,
+    /// What was replayed.
+    pub replay: ReplayReport,
+}
+
+impl Engine {
+    /// Starts the engine; an empty catalog is rebuilt from the sites.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        parts: Parts,
+        progress: &dyn Progress,
+    ) -> Result<(Arc<Self>, StartReport), StartError> {
+        let gateway = parts.gateway.clone();
+        let shared = Arc::new(Shared::new(parts)?);
+        let report = bring_up(&shared, progress, false).await?;
+        let chains = open_chains(&shared, &gateway).await?;
+        let seen: Vec<(ChainId, u64)> =
+            chains.iter().map(|state| (state.chain, state.number)).collect();
+        let survey = shared.survey(Some(&seen)).await;
+        let journals = shared
+            .placements
+            .iter()
+            .zip(&chains)
+            .map(|(placement, state)| {
+                Journal::start(&shared, placement, state, survey.number_seen(state.chain))
+            })
+            .collect();
+        sweep(&shared);
+        Ok((Arc::new(Self { shared, journals: Journals(journals) }), report))
+    }
+
+    /// Rebuilds the catalog from the sites and stops there: `havre recover`.
+    ///
+    /// # Errors
+    /// See [`StartError`]. With `accept_loss`, gaps and unreadable records are reported instead.
+    pub async fn recover(
+        parts: Parts,
+        progress: &dyn Progress,
+        accept_loss: bool,
+    ) -> Result<StartReport, StartError> {
+        let shared = Arc::new(Shared::new(parts)?);
+        bring_up(&shared, progress, accept_loss).await
+    }
+
+    /// The register of blobs that are being written or read, for garbage collection.
+    #[must_use]
+    pub fn in_flight(&self) -> InFlight {
+        self.shared.in_flight.clone()
+    }
+}
+
+async fn bring_up(
+    shared: &Arc<Shared>,
+    progress: &dyn Progress,
+    accept_loss: bool,
+) -> Result<StartReport, StartError> {
+    check_markers(shared).await?;
+    install_keys(shared).await?;
+    let chains = shared.catalog.chains().await?;
+    let recovering = shared.catalog.is_recovering().await?;
+    let counts = shared.catalog.counts().await?;
+    let blank = recovering || (counts.packs == 0 && counts.tenants == 0);
+    let survey = if blank {
+        shared.survey(None).await
+    } else {
+        let behind: Vec<_> = chains
+            .iter()
+            .filter(|state| state.gateway.is_some())
+            .map(|state| (state.chain, state.number))
+            .collect();
+        shared.survey(Some(&behind)).await
+    };
+    if !accept_loss {
+        shared.check_reachable(survey.unreachable)?;
+    }
+    let rebuild = recovering || (blank && !survey.is_empty());
+    if rebuild {
+        tracing::warn!(
+            packs = survey.packs(),
+            "the catalog is empty and the sites are not: rebuilding it from the packs"
+        );
+        shared.catalog.begin_recovery().await?;
+    }
+    let mut replay =
+        Replay { shared, progress, accept_loss, report: ReplayReport::default() };
+    replay.run(&survey).await?;
+    if rebuild {
+        shared.catalog.finish_recovery().await?;
+    }
+    Ok(StartReport { rebuilt: rebuild, replay: replay.report })
+}
+
+/// One chain a policy, in the order of the policies.
+async fn open_chains(shared: &Shared, gateway: &str) -> Result<Vec<ChainState>, CatalogError> {
+    let mut chains = Vec::with_capacity(shared.placements.len());
+    for placement in &shared.placements {
+        let proposed = ChainId::from_bytes(shared.ports.random());
+        chains.push(shared.catalog.open_chain(gateway, placement.policy.name(), proposed).await?);
+    }
+    Ok(chains)
+}
+
+async fn install_keys(shared: &Shared) -> Result<(), StartError> {
+    for tenant in shared.catalog.tenants().await? {
+        let installed = shared.keyring.install_tenant(tenant.record.tenant, &tenant.record.key);
+        installed.map_err(|_| StartError::WrongRootKey)?;
+    }
+    for bucket in shared.catalog.all_buckets().await? {
+        let record = &bucket.record;
+        let installed = shared.keyring.install_bucket(record.tenant, record.bucket, &record.keys);
+        installed.map_err(|_| StartError::WrongRootKey)?;
+    }
+    Ok(())
+}
+
+/// Each site bears a random marker. Two with the same one are one storage; one with another than it had
+/// is not the storage that it was.
+async fn check_markers(shared: &Shared) -> Result<(), StartError> {
+    let known: HashMap<SiteId, [u8; 16]> =
+        shared.catalog.site_markers().await?.into_iter().collect();
+    let reads = shared.fleet.iter().map(|site| async move { (site, site.marker().await) });
+    let mut by_marker: HashMap<[u8; 16], String> = HashMap::new();
+    for (site, marker) in future::join_all(reads).await {
+        let name = || site.name().to_owned();
+        let marker = match marker {
+            Ok(marker) => marker,
+            Err(error) if is_away(&error) => {
+                tracing::warn!(%error, "a site's marker cannot be read");
+                continue;
+            }
+            Err(_) => return Err(StartError::OtherStorage { site: name() }),
+        };
+        let marker = match (marker, known.get(&site.id())) {
+            (Some(found), Some(expected)) if found == *expected => found,
+            (_, Some(_)) => return Err(StartError::OtherStorage { site: name() }),
+            (Some(found), None) => {
+                shared.catalog.set_site_marker(site.id(), found).await?;
+                found
+            }
+            (None, None) => match mark(shared, site).await? {
+                Some(marker) => marker,
+                None => continue,
+            },
+        };
+        if let Some(first) = by_marker.insert(marker, name()) {
+            return Err(StartError::SameStorage { first, second: name() });
+        }
+    }
+    Ok(())
+}
+
+/// Leaves a marker at a new site, and knows a storage that got one a moment ago under another name.
+async fn mark(
+    shared: &Shared,
+    site: &havre_sites::Guarded,
+) -> Result<Option<[u8; 16]>, StartError> {
+    let proposed = shared.ports.random();
+    let marker = match site.set_marker(proposed).await {
+        Ok(()) => proposed,
+        Err(error) => match site.marker().await {
+            Ok(Some(found)) => found,
+            _ => {
+                tracing::warn!(%error, "a site cannot be marked");
+                return Ok(None);
+            }
+        },
+    };
+    shared.catalog.set_site_marker(site.id(), marker).await?;
+    Ok(Some(marker))
+}
+
+/// Lets the sites remove what a dead process left half-written.
+fn sweep(shared: &Arc<Shared>) {
+    let shared_too = Arc::clone(shared);
+    shared.ports.runtime.spawn(Box::pin(async move {
+        let all: SiteSet = (0..shared_too.fleet.len()).collect();
+        for position in all.iter() {
+            match shared_too.fleet.site(position).sweep().await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(position, count, "half-written shards were removed"),
+                Err(error) => tracing::warn!(%error, "a site could not be swept"),
+            }
+        }
+    }));
+}
