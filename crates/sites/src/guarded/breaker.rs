@@ -1,0 +1,203 @@
+//! When to stop asking a site that does not answer, and when to ask again.
+//!
+//! **Invariant.** While a breaker is open no caller waits for the site; it opens only after silence, and
+//! stays open only while probes stay unanswered. After a probe one caller at a time tries.
+//!
+//! **Deliberately absent.** Clocks, sleeping and the probe itself: the parent module drives this.
+//!
+//! **Crash.** A new process begins with trust.
+
+use std::time::Duration;
+
+/// Silence that an abandoned call may prove: hedged reads give up on a hung site long before its
+/// deadline, and would otherwise ask it first for ever.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    /// A probe runs beside the callers, who are turned away.
+    Open,
+    /// The probe was answered; `busy` while one caller tries.
+    Trial {
+        busy: bool,
+    },
+}
+
+/// Leave to ask the site. `trial` when everybody waits for this one's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pass {
+    trial: bool,
+}
+
+/// What became of an admitted call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The site answered, be it with an error.
+    Answered,
+    /// It did not, by the deadline or because the connection failed.
+    Silent,
+    /// The caller went away after waiting for this long.
+    Abandoned(Duration),
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    state: State,
+    silent_calls: u32,
+    silent_since: Option<Duration>,
+    silent_calls_max: u32,
+}
+
+impl Breaker {
+    pub(super) fn new(silent_calls_max: u32) -> Self {
+        let silent_calls_max = silent_calls_max.max(1);
+        Self { state: State::Closed, silent_calls: 0, silent_since: None, silent_calls_max }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.silent_calls > 0 || self.state != State::Closed
+    }
+
+    pub(super) fn admit(&mut self) -> Option<Pass> {
+        match &mut self.state {
+            State::Closed => Some(Pass { trial: false }),
+            State::Trial { busy: busy @ false } => {
+                *busy = true;
+                Some(Pass { trial: true })
+            }
+            State::Open | State::Trial { .. } => None,
+        }
+    }
+
+    /// Takes note of what became of a call; true when the breaker opened just now, and somebody has to
+    /// begin probing.
+    #[must_use]
+    pub(super) fn note(&mut self, pass: Pass, outcome: Outcome, now: Duration) -> bool {
+        match outcome {
+            Outcome::Answered => {
+                // An answer to a call from before the breaker opened leaves the probe to its work.
+                if pass.trial || self.state == State::Closed {
+                    self.state = State::Closed;
+                    self.silent_calls = 0;
+                    self.silent_since = None;
+                }
+                return false;
+            }
+            Outcome::Abandoned(waited) => {
+                let since = *self.silent_since.get_or_insert(now.saturating_sub(waited));
+                if pass.trial && waited < SILENCE_MAX {
+                    self.state = State::Trial { busy: false };
+                    return false;
+                }
+                self.silent_calls = self.silent_calls.saturating_add(1);
+                if !pass.trial && now.saturating_sub(since) < SILENCE_MAX {
+                    return false;
+                }
+            }
+            Outcome::Silent => {
+                self.silent_since.get_or_insert(now);
+                self.silent_calls = self.silent_calls.saturating_add(1);
+            }
+        }
+        let enough = pass.trial || self.silent_calls >= self.silent_calls_max;
+        let opens = enough && self.state != State::Open && (pass.trial || self.is_closed());
+        if opens {
+            self.state = State::Open;
+        }
+        opens
+    }
+
+    /// The probe was answered: let one caller try.
+    pub(super) fn probed(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Trial { busy: false };
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Duration = Duration::from_secs(100);
+
+    fn silent(breaker: &mut Breaker) -> bool {
+        let pass = breaker.admit().unwrap();
+        breaker.note(pass, Outcome::Silent, T)
+    }
+
+    fn open() -> Breaker {
+        let mut breaker = Breaker::new(1);
+        assert!(silent(&mut breaker));
+        breaker
+    }
+
+    #[test]
+    fn only_silence_without_an_answer_between_opens_it() {
+        let mut breaker = Breaker::new(3);
+        assert!(!silent(&mut breaker));
+        assert!(!silent(&mut breaker));
+        let pass = breaker.admit().unwrap();
+        assert!(!breaker.note(pass, Outcome::Answered, T));
+        assert!(!silent(&mut breaker));
+        assert!(!silent(&mut breaker));
+        assert!(silent(&mut breaker));
+        assert!(breaker.is_open());
+        assert_eq!(breaker.admit(), None);
+    }
+
+    #[test]
+    fn after_a_probe_one_caller_tries_and_decides_for_all() {
+        let mut breaker = open();
+        breaker.probed();
+        let trial = breaker.admit().unwrap();
+        assert_eq!(breaker.admit(), None, "a second caller would wait for a hung site");
+        assert!(breaker.note(trial, Outcome::Silent, T), "the probing begins again");
+        breaker.probed();
+        let trial = breaker.admit().unwrap();
+        assert!(!breaker.note(trial, Outcome::Answered, T));
+        assert!(!breaker.is_suspect());
+        assert!(breaker.admit().is_some() && breaker.admit().is_some());
+    }
+
+    #[test]
+    fn a_trial_that_its_caller_gave_up_leaves_room_for_the_next() {
+        let mut breaker = open();
+        breaker.probed();
+        let trial = breaker.admit().unwrap();
+        assert!(!breaker.note(trial, Outcome::Abandoned(Duration::from_millis(5)), T));
+        assert!(breaker.admit().is_some());
+    }
+
+    #[test]
+    fn abandoned_calls_open_it_only_when_they_prove_a_long_silence() {
+        let mut breaker = Breaker::new(3);
+        let waited = Duration::from_millis(50);
+        let mut now = T;
+        for _ in 0..30 {
+            let pass = breaker.admit().unwrap();
+            assert!(!breaker.note(pass, Outcome::Abandoned(waited), now));
+            now += waited;
+        }
+        let pass = breaker.admit().unwrap();
+        assert!(breaker.note(pass, Outcome::Abandoned(waited), T + SILENCE_MAX));
+    }
+
+    #[test]
+    fn a_late_answer_does_not_close_an_open_breaker() {
+        let mut breaker = Breaker::new(1);
+        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        assert!(breaker.note(early, Outcome::Silent, T));
+        assert!(!breaker.note(late, Outcome::Answered, T));
+        assert!(breaker.is_open());
+    }
+}
