@@ -10,7 +10,7 @@ use havre_model::ChainId;
 use std::io;
 
 /// Why the catalog did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogError {
     /// The catalog is shutting down, or its writer has ended: nothing more will succeed.

@@ -11,7 +11,9 @@
 //! are replayed from the sites; it neither corrupts the catalog nor leaves half a pack in it.
 
 mod error;
+mod listing;
 mod rows;
+mod sqlite;
 
 pub use error::{CatalogError, OpenError};
 pub use rows::{
@@ -19,6 +21,8 @@ pub use rows::{
     ListPage, ListQuery, ListedObject, PackLink, PackPlace, PartRow, TenantRow, UploadEntry,
     UploadRow, UploadsPage, UploadsQuery, Version, VersionRow, stored_whole,
 };
+
+pub use sqlite::{Mode, Opened, SqliteCatalog};
 
 use async_trait::async_trait;
 use havre_model::record::ObjectKey;

@@ -61,6 +61,9 @@ pub struct AppliedPack {
     pub number: u64,
     /// Its own blob and hash: what the next pack refers to.
     pub link: PackLink,
+    /// The pack that it refers to: the last acknowledged one before it. Numbers of packs that failed in
+    /// between are never used again.
+    pub previous: PackLink,
     /// The pack as a blob; `state` is ignored, the catalog derives it.
     pub pack: BlobRow,
     /// Whether it was acknowledged below its policy's guarantee (`on_outage = "degrade"`). Marks the pack

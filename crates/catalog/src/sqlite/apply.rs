@@ -1,0 +1,122 @@
+//! Applies a pack: each of its records by "highest seq wins", then the chain's progress.
+//!
+//! **Invariant.** The rows that a set of packs leaves do not depend on the order in which they are
+//! applied, nor on how often, as long as nothing that may still come is below what was forgotten:
+//! live the caller says what is settled, in a recovery nothing is forgotten before its end.
+//!
+//! **Deliberately absent.** Reading packs and verifying their chain: `engine` did both.
+//!
+//! **Crash.** One transaction: all records and the chain's new number, or neither.
+
+use super::change::Change;
+use super::stored::{Result, execute, exists, one, present, seq_column};
+use super::{blobs, chains, tenants, uploads, versions};
+use crate::{AppliedPack, AppliedRecord, CatalogError, PackPlace};
+use havre_model::record::Record;
+use havre_model::{BucketId, Seq};
+use rusqlite::Connection;
+
+const FORGET_TOMBSTONES: &str = "DELETE FROM tombstone WHERE seq < $1";
+const FORGET_UPLOADS: &str = "DELETE FROM ended_upload WHERE seq < $1";
+const FORGET_BUCKETS: &str = "DELETE FROM ended_bucket WHERE seq < $1";
+const RAISE_SEQ_LIMIT: &str = "UPDATE state SET seq_limit = $1 WHERE seq_limit < $1";
+const SEQ_LIMIT: &str = "SELECT seq_limit FROM state";
+const SET_RECOVERING: &str = "UPDATE state SET recovering = $1";
+const ANY_APPLIED: &str = "SELECT 1 FROM chain WHERE number > 0 LIMIT 1";
+
+/// Applies `pack` unless it is applied already.
+pub(super) fn apply(change: &mut Change<'_>, pack: &AppliedPack) -> Result<()> {
+    if !chains::advance(change, pack)? {
+        return Ok(());
+    }
+    blobs::register_pack(change, pack)?;
+    for record in &pack.records {
+        apply_record(change, pack, record)?;
+    }
+    if let Some(last) = last_seq(pack)? {
+        execute(change.conn, RAISE_SEQ_LIMIT, [last + 1])?;
+    }
+    if !change.recovering && pack.settled > Seq::default() {
+        forget_ends(change.conn, seq_column(pack.settled)?)?;
+    }
+    Ok(())
+}
+
+/// The highest sequence number of a pack.
+pub(super) fn last_seq(pack: &AppliedPack) -> Result<Option<i64>> {
+    pack.records.iter().map(|applied| applied.record.seq).max().map(seq_column).transpose()
+}
+
+fn apply_record(
+    change: &mut Change<'_>,
+    pack: &AppliedPack,
+    applied: &AppliedRecord,
+) -> Result<()> {
+    let seq = applied.record.seq;
+    let below = pack.below_guarantee;
+    let place = PackPlace { blob: pack.pack.blob(), offset: applied.offset, len: applied.len };
+    match &applied.record.record {
+        Record::Tenant(record) => tenants::put_tenant(change, seq, record),
+        Record::Bucket(record) => tenants::put_bucket(change, seq, record),
+        Record::BucketDeleted(record) => end_bucket(change, seq, record.bucket),
+        Record::Object(record) => {
+            versions::put_object(change, seq, place, record, below)?;
+            record.completes.map_or(Ok(()), |upload| uploads::end(change, seq, upload))
+        }
+        Record::Tombstone(record) => versions::end_version(change, seq, record),
+        Record::DeleteMarker(record) => versions::put_marker(change, seq, place, record),
+        Record::Upload(record) => uploads::begin(change, seq, record),
+        Record::Part(record) => uploads::put_part(change, seq, record, below),
+        Record::UploadAborted(record) => uploads::end(change, seq, record.upload),
+    }
+}
+
+/// A bucket's id never comes back: its end is final, whatever the seq of what comes late.
+fn end_bucket(change: &mut Change<'_>, seq: Seq, bucket: BucketId) -> Result<()> {
+    tenants::end_bucket(change, seq, bucket)?;
+    uploads::end_bucket(change, seq, bucket)?;
+    versions::end_bucket(change, bucket)
+}
+
+fn forget_ends(conn: &Connection, below: i64) -> Result<()> {
+    execute(conn, FORGET_TOMBSTONES, [below])?;
+    execute(conn, FORGET_UPLOADS, [below])?;
+    execute(conn, FORGET_BUCKETS, [below])?;
+    Ok(())
+}
+
+/// The sequence number that the next block begins with, at least `next`, after raising the limit by
+/// `block`.
+pub(super) fn extend_seqs(conn: &Connection, next: i64, block: i64) -> Result<i64> {
+    let limit = one(conn, SEQ_LIMIT, [], |row| Ok(row.get::<_, i64>(0)?))?;
+    let limit = present(limit, "the state")?.max(next);
+    let raised = limit
+        .checked_add(block)
+        .filter(|raised| *raised < i64::MAX)
+        .ok_or(CatalogError::OutOfRange("sequence number"))?;
+    execute(conn, RAISE_SEQ_LIMIT, [raised])?;
+    Ok(raised)
+}
+
+/// See [`crate::Catalog::begin_recovery`].
+pub(super) fn begin_recovery(change: &mut Change<'_>) -> Result<()> {
+    if change.recovering {
+        return Ok(());
+    }
+    if exists(change.conn, ANY_APPLIED, [])? {
+        return Err(CatalogError::NotEmpty);
+    }
+    execute(change.conn, SET_RECOVERING, [1])?;
+    Ok(())
+}
+
+/// See [`crate::Catalog::finish_recovery`].
+pub(super) fn finish_recovery(change: &mut Change<'_>) -> Result<()> {
+    if !change.recovering {
+        return Err(CatalogError::NotRecovering);
+    }
+    uploads::drop_orphans(change)?;
+    forget_ends(change.conn, i64::MAX)?;
+    execute(change.conn, SET_RECOVERING, [0])?;
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! The one writer: takes changes from a bounded queue and commits those that wait together as one
+//! transaction.
+//!
+//! **Invariant.** A change is reported done only after the transaction that holds it has committed, and a
+//! change that fails takes nothing of its own with it and nothing of the others away.
+//!
+//! **Deliberately absent.** A timer: a transaction holds what waited while the one before it ran.
+//!
+//! **Crash.** Without a sync a commit survives the process but not a power cut, after which the file holds
+//! all commits up to some point; a durable change is synced with all before it.
+
+use super::stored::{Result, execute};
+use crate::CatalogError;
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc as blocking;
+use tokio::sync::{mpsc, oneshot};
+
+/// Changes that wait for the writer; past this their callers wait.
+pub(super) const QUEUE_MAX: usize = 256;
+/// Records of one transaction, the last change's excess aside. What a commit costs is spread over some
+/// hundreds; more only makes the others wait.
+const GROUP_RECORDS_MAX: usize = 16 * 1024;
+/// Pages of the write-ahead log after which it is copied into the file: 16 MiB.
+const CHECKPOINT_PAGES: u64 = 4096;
+
+/// A change on its way to the writer.
+pub(super) trait Job: Send {
+    /// Records in it, to bound a transaction.
+    fn records(&self) -> usize;
+    /// Whether it has to be on stable storage before it is reported.
+    fn durable(&self) -> bool;
+    /// Carries it out within a transaction; false when it failed.
+    fn run(&mut self, conn: &Connection) -> bool;
+    /// Reports it, with how the transaction ended.
+    fn finish(self: Box<Self>, commit: Result<()>);
+}
+
+/// A change with a caller that awaits its answer.
+pub(super) struct Call<T, F> {
+    records: usize,
+    durability: Durability,
+    work: Option<F>,
+    outcome: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+/// Whether a change has to survive a power cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It can be replayed from the packs.
+    Replayable,
+    /// It is synced before it is reported.
+    Durable,
+}
+
+impl<T, F: FnOnce(&Connection) -> Result<T>> Call<T, F> {
+    pub(super) fn new(
+        records: usize,
+        durability: Durability,
+        work: F,
+    ) -> (Self, oneshot::Receiver<Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { records, durability, work: Some(work), outcome: None, reply }, answer)
+    }
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Job for Call<T, F> {
+    fn records(&self) -> usize {
+        self.records
+    }
+
+    fn durable(&self) -> bool {
+        self.durability == Durability::Durable
+    }
+
+    fn run(&mut self, conn: &Connection) -> bool {
+        let work = self.work.take().expect("a change is run once");
+        self.outcome.insert(work(conn)).is_ok()
+    }
+
+    fn finish(self: Box<Self>, commit: Result<()>) {
+        let outcome = match (self.outcome, commit) {
+            // A change's own error says more than that its transaction was given up.
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (Some(outcome), Ok(())) => outcome,
+            (None, Ok(())) => Err(CatalogError::Closed),
+        };
+        // A caller that is gone needs no answer.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// Carries out changes in one transaction, on the caller.
+pub(super) fn transact<T>(
+    conn: &Connection,
+    durability: Durability,
+    work: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
+    if durability == Durability::Replayable {
+        return transact_unsynced(conn, work);
+    }
+    // Not by a cached statement: this one takes effect when it is prepared.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    let outcome = transact_unsynced(conn, work);
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    outcome
+}
+
+fn transact_unsynced<T>(
+    conn: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
+    execute(conn, "BEGIN IMMEDIATE", [])?;
+    let outcome = work(conn).and_then(|value| execute(conn, "COMMIT", []).map(|_| value));
+    // A full disk or an I/O error may have ended the transaction by itself.
+    if !conn.is_autocommit() {
+        execute(conn, "ROLLBACK", [])?;
+    }
+    outcome
+}
+
+/// Commits a group as one transaction and reports its changes.
+fn commit(conn: &Connection, mut group: Vec<Box<dyn Job>>) {
+    let durability = match group.iter().any(|job| job.durable()) {
+        true => Durability::Durable,
+        false => Durability::Replayable,
+    };
+    let single = group.len() == 1;
+    let outcome = transact(conn, durability, |conn| {
+        for job in &mut group {
+            if single {
+                // Its own error rolls the whole transaction back.
+                return if job.run(conn) { Ok(()) } else { Err(CatalogError::Closed) };
+            }
+            run_apart(conn, job.as_mut())?;
+        }
+        Ok(())
+    });
+    if let Err(error) = &outcome
+        && !single
+    {
+        tracing::warn!(%error, changes = group.len(), "a transaction of the catalog failed");
+    }
+    for job in group {
+        job.finish(outcome.clone());
+    }
+}
+
+/// Runs a change so that its failure leaves the transaction's other changes alone.
+fn run_apart(conn: &Connection, job: &mut dyn Job) -> Result<()> {
+    execute(conn, "SAVEPOINT change", [])?;
+    if !job.run(conn) {
+        if conn.is_autocommit() {
+            // A full disk or an I/O error ends the transaction by itself.
+            return Err(CatalogError::Storage("the transaction was rolled back".into()));
+        }
+        execute(conn, "ROLLBACK TO change", [])?;
+    }
+    execute(conn, "RELEASE change", [])?;
+    Ok(())
+}
+
+/// The writer's life: ends when every sender is gone and the queue is empty.
+pub(super) fn work(
+    mut conn: Connection,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+    mut checkpoints: Option<Checkpoints>,
+) {
+    if let Some(checkpoints) = &checkpoints {
+        checkpoints.watch(&mut conn);
+    }
+    let mut held = None;
+    while let Some(first) = held.take().or_else(|| queue.blocking_recv()) {
+        let mut records = first.records();
+        let mut open = !first.durable();
+        let mut group = vec![first];
+        while open && records < GROUP_RECORDS_MAX {
+            match queue.try_recv() {
+                // A sync holds up nobody who did not ask for it.
+                Ok(job) if job.durable() => {
+                    held = Some(job);
+                    open = false;
+                }
+                Ok(job) => {
+                    records += job.records();
+                    group.push(job);
+                }
+                Err(_) => open = false,
+            }
+        }
+        commit(&conn, group);
+        if let Some(checkpoints) = &mut checkpoints {
+            checkpoints.follow(&conn);
+        }
+    }
+}
+
+/// The writer's side of the checkpoints. The bulk of one runs beside the writer, on a thread and a
+/// connection of its own, because its syncs would hold up every write; the writer then copies the few
+/// pages that it wrote meanwhile, without which the log would never start over.
+pub(super) struct Checkpoints {
+    pages: Arc<AtomicU64>,
+    stage: Arc<AtomicU8>,
+    begin: blocking::SyncSender<()>,
+    /// Pages of the log at which the next one begins: more when a reader kept the last from ending.
+    next: u64,
+}
+
+const IDLE: u8 = 0;
+const RUNNING: u8 = 1;
+const COPIED: u8 = 2;
+
+impl Checkpoints {
+    /// The writer's side, and what the thread beside it runs.
+    pub(super) fn new(conn: Connection) -> (Self, impl FnOnce() + Send + 'static) {
+        let (begin, begun) = blocking::sync_channel::<()>(1);
+        let stage = Arc::new(AtomicU8::new(IDLE));
+        let copied = Arc::clone(&stage);
+        let beside = move || {
+            while begun.recv().is_ok() {
+                checkpoint(&conn);
+                copied.store(COPIED, Ordering::Release);
+            }
+        };
+        let pages = Arc::new(AtomicU64::new(0));
+        (Self { pages, stage, begin, next: CHECKPOINT_PAGES }, beside)
+    }
+
+    /// Has the log's length noted at each commit; nothing is copied by the commit itself.
+    fn watch(&self, conn: &mut Connection) {
+        let pages = Arc::clone(&self.pages);
+        let hooked = conn.wal_hook(Some(move |_: &mut _, length: std::ffi::c_int| {
+            pages.store(u64::try_from(length).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }));
+        if let Err(error) = hooked {
+            tracing::error!(%error, "the catalog's log is not watched and will grow");
+        }
+    }
+
+    fn follow(&mut self, conn: &Connection) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        match self.stage.load(Ordering::Acquire) {
+            COPIED => {
+                checkpoint(conn);
+                self.next = pages + CHECKPOINT_PAGES;
+                self.stage.store(IDLE, Ordering::Release);
+            }
+            IDLE if pages < CHECKPOINT_PAGES => self.next = CHECKPOINT_PAGES,
+            IDLE if pages >= self.next => {
+                self.stage.store(RUNNING, Ordering::Release);
+                if self.begin.try_send(()).is_err() {
+                    tracing::error!("the catalog's checkpoints have stopped; its log will grow");
+                    self.next = u64::MAX;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Copies what it can of the log into the file, waiting for nobody.
+fn checkpoint(conn: &Connection) {
+    let copied = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    if let Err(error) = copied {
+        tracing::warn!(%error, "a checkpoint of the catalog failed and will be tried again");
+    }
+}
