@@ -15,8 +15,6 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
-extern crate std;
 
 mod acknowledge;
 mod coalition;
@@ -28,8 +26,6 @@ mod party;
 mod permit;
 mod placement;
 mod search;
-#[cfg(test)]
-mod tests;
 
 pub use acknowledge::{Acknowledgement, CoalitionId};
 pub use coalition::{Coalition, Harm};

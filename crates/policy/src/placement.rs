@@ -231,8 +231,8 @@ impl PlacementPolicy {
         let total = self.geometry.total();
         let sites = self.choose_sites(ranking);
         let mut positions = [0_usize; SHARDS_PER_BLOB_MAX];
-        for (slot, position) in positions.iter_mut().zip(sites.iter()) {
-            *slot = position;
+        for (slot, position) in sites.iter().enumerate() {
+            positions[slot] = position;
         }
         let turn = turn(blob, total);
         let permit = |index: ShardIndex| {
@@ -390,8 +390,8 @@ fn limits(coalitions: &[Coalition], geometry: Geometry, eligible: SiteSet) -> Ve
 
 fn prove(limits: &[Limit], alike: &Alike, eligible: SiteSet, total: usize, budget: u32) -> Found {
     let mut order = [0_u8; SITES_MAX];
-    for (slot, position) in order.iter_mut().zip(eligible.iter()) {
-        *slot = u8::try_from(position).expect("below SITES_MAX");
+    for (slot, position) in eligible.iter().enumerate() {
+        order[slot] = u8::try_from(position).expect("below SITES_MAX");
     }
     choose(&order[..eligible.len()], limits, alike, total, budget)
 }
