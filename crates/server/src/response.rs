@@ -1,0 +1,242 @@
+//! Responses on their way out.
+//!
+//! **Invariant.** A body is as long as its `Content-Length` says, or the connection fails (I4). The log line is
+//! written once, when the body ended or was given up.
+//!
+//! **Deliberately absent.** Copies: frames pass as they are.
+//!
+//! **Crash.** Nothing is stored here.
+
+use crate::context::RequestContext;
+use crate::s3::Substitutes;
+use bytes::Bytes;
+use havre_model::ports::Clock;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use s3s::Body;
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body ended before its declared length.
+#[derive(Debug, thiserror::Error)]
+#[error("the response is shorter than its declared length")]
+struct Short;
+
+/// What is logged and counted of one request.
+pub(crate) struct Log {
+    context: Arc<RequestContext>,
+    status: StatusCode,
+    began: Duration,
+    bytes_in: Arc<AtomicU64>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Log {
+    pub(crate) const fn new(
+        context: Arc<RequestContext>,
+        status: StatusCode,
+        began: Duration,
+        bytes_in: Arc<AtomicU64>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { context, status, began, bytes_in, clock }
+    }
+
+    fn write(&self, bytes_out: u64, complete: bool) {
+        let took = self.clock.elapsed().saturating_sub(self.began);
+        let operation = self.context.operation();
+        let bytes_in = self.bytes_in.load(Ordering::Relaxed);
+        let code = code_label(self.status);
+        metrics::counter!("havre_s3_requests_total", "operation" => operation, "code" => code)
+            .increment(1);
+        metrics::histogram!("havre_s3_seconds", "operation" => operation)
+            .record(took.as_secs_f64());
+        metrics::counter!("havre_s3_bytes_in_total").increment(bytes_in);
+        metrics::counter!("havre_s3_bytes_out_total").increment(bytes_out);
+        if !complete {
+            metrics::counter!("havre_s3_aborted_total", "operation" => operation).increment(1);
+        }
+        tracing::dispatcher::with_default(&self.context.log, || {
+            tracing::info!(
+                request_id = %self.context.id,
+                operation,
+                status = self.status.as_u16(),
+                bytes_in,
+                bytes_out,
+                complete,
+                duration_ms = took.as_secs_f64() * 1000.0,
+                "request"
+            );
+        });
+    }
+}
+
+/// Status codes as labels: a fixed set, without an allocation each.
+fn code_label(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200 => "200",
+        204 => "204",
+        206 => "206",
+        304 => "304",
+        400 => "400",
+        403 => "403",
+        404 => "404",
+        409 => "409",
+        411 => "411",
+        412 => "412",
+        416 => "416",
+        500 => "500",
+        501 => "501",
+        503 => "503",
+        other if other < 400 => "other",
+        other if other < 500 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// The body of a response.
+pub(crate) struct ResponseBody {
+    inner: Body,
+    declared: Option<u64>,
+    bytes: u64,
+    log: Option<Log>,
+}
+
+impl ResponseBody {
+    pub(crate) fn new(inner: Body, log: Log) -> Self {
+        Self { inner, declared: None, bytes: 0, log: Some(log) }
+    }
+
+    /// The same, of exactly so many bytes.
+    pub(crate) const fn of_length(mut self, declared: Option<u64>) -> Self {
+        self.declared = declared;
+        self
+    }
+
+    fn end(&mut self, complete: bool) {
+        if let Some(log) = self.log.take() {
+            log.write(self.bytes, complete);
+        }
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.bytes += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+                if self.declared == Some(self.bytes) {
+                    self.end(true);
+                }
+            }
+            Some(Err(error)) => {
+                let id = self.log.as_ref().map(|log| log.context.id.clone()).unwrap_or_default();
+                tracing::warn!(request_id = %id, error = %error, "send a response");
+                self.end(false);
+            }
+            None if self.declared.is_some_and(|declared| declared != self.bytes) => {
+                self.end(false);
+                return Poll::Ready(Some(Err(Box::new(Short))));
+            }
+            None => self.end(true),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let complete = self.declared.is_none_or(|declared| declared == self.bytes);
+        complete && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.declared.map_or_else(
+            || self.inner.size_hint(),
+            |declared| SizeHint::with_exact(declared.saturating_sub(self.bytes)),
+        )
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // A body that nobody polled, of a HEAD or a 304, ended well if there was nothing to send.
+        let complete = self.declared.is_none_or(|declared| declared == self.bytes);
+        self.end(complete && http_body::Body::is_end_stream(&self.inner));
+    }
+}
+
+/// Adds the request's ids to headers and error document.
+pub(crate) fn with_ids(
+    mut response: Response<Body>,
+    context: &RequestContext,
+    resource: &str,
+) -> Response<Body> {
+    substitute(&mut response);
+    let status = response.status();
+    if (status.is_client_error() || status.is_server_error())
+        && let Some(document) = response.body().bytes().filter(|bytes| !bytes.is_empty())
+        && let Some(document) = error_document(&document, context, resource)
+    {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
+        *response.body_mut() = Body::from(document);
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&context.id) {
+        headers.insert(HeaderName::from_static("x-amz-request-id"), id);
+    }
+    if let Ok(id) = HeaderValue::from_str(&context.host_id) {
+        headers.insert(HeaderName::from_static("x-amz-id-2"), id);
+    }
+    headers.insert(header::SERVER, HeaderValue::from_static("Havre"));
+    response
+}
+
+/// Puts character references where keys have what `s3s` cannot write; see [`crate::s3::Substitutes`].
+fn substitute(response: &mut Response<Body>) {
+    let Some(Substitutes(marker)) = response.extensions().get::<Substitutes>() else { return };
+    let Some(document) = response.body().bytes() else { return };
+    let Ok(text) = std::str::from_utf8(&document) else { return };
+    let text = text.replace(marker.as_str(), "&#x");
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    *response.body_mut() = Body::from(text);
+}
+
+fn error_document(document: &[u8], context: &RequestContext, resource: &str) -> Option<String> {
+    let text = std::str::from_utf8(document).ok()?;
+    let inside = text.strip_suffix("</Error>")?;
+    let mut amended = String::with_capacity(text.len() + resource.len() + 160);
+    amended.push_str(inside);
+    amended.push_str("<Resource>");
+    escape(resource, &mut amended);
+    let _ = write!(
+        amended,
+        "</Resource><RequestId>{}</RequestId><HostId>{}</HostId></Error>",
+        context.id, context.host_id
+    );
+    Some(amended)
+}
+
+/// XML text of what the client sent, percent-encoded as it sent it.
+fn escape(text: &str, into: &mut String) {
+    for letter in text.chars() {
+        match letter {
+            '&' => into.push_str("&amp;"),
+            '<' => into.push_str("&lt;"),
+            '>' => into.push_str("&gt;"),
+            '"' => into.push_str("&quot;"),
+            _ => into.push(letter),
+        }
+    }
+}
