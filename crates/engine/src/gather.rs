@@ -346,8 +346,7 @@ impl Gathering<'_> {
                 .collect();
             self.blob
                 .code
-                .reconstruct_data(&available, &missing, &mut outputs)
-                .map_err(|_| ReadError::Rejected)?;
+                .reconstruct_data(&available, &missing, &mut outputs);
             offset += chunk_len + TAG_BYTES;
         }
         for (index, chunks) in missing.iter().zip(rebuilt) {

@@ -56,9 +56,6 @@ impl Bucket {
         self.record.created
     }
 
-    pub(crate) const fn record(&self) -> &BucketRecord {
-        &self.record
-    }
 }
 
 /// What a write asks for beside its body.

@@ -299,8 +299,8 @@ impl Shared {
         for (position, header) in futures::future::join_all(headers).await {
             let Ok(bytes) = header else { continue };
             let Ok(header) = shard::parse_header(&bytes, row.name.blob()) else { continue };
-            if header.geometry == row.geometry {
-                positions[header.index.get()].get_or_insert(position);
+            if header.geometry() == row.geometry {
+                positions[header.index().get()].get_or_insert(position);
             }
         }
         let taken: SiteSet = positions.iter().flatten().copied().collect();
@@ -401,7 +401,7 @@ impl Replay<'_> {
             state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
         let shared = self.shared;
         let behind = survey.packs.get(&chain).into_iter().flatten();
-        let behind = behind.filter(|((candidate, _), _)| *candidate > number);
+        let behind = behind.filter(move |((candidate, _), _)| *candidate > number);
         let reads = behind.map(|((number, blob), holders)| {
             let name = BlobName::Pack { chain, number: *number, blob: *blob };
             shared.read_pack(name, *holders)

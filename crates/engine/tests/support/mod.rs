@@ -1,0 +1,229 @@
+//! Six sites in memory, two in each of three jurisdictions, under 3+3 by default.
+
+use futures::TryStreamExt;
+use havre_catalog::{Catalog, SqliteCatalog};
+use havre_engine::replay::Silent;
+use havre_engine::{Bucket, Engine, Object, Parts, PutRequest, ReadError, StartReport, WholeBody};
+use havre_model::record::ObjectKey;
+use havre_policy::{
+    CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts, PartyKind, PlacementPolicy,
+    PolicySpec, SiteFacts, site_id,
+};
+use havre_seal::{Keyring, RootKey};
+use havre_sites::memory::MemorySite;
+use havre_sites::{Fleet, Guarded, Site, SiteLimits, system};
+use std::sync::Arc;
+
+pub(crate) const SITES: usize = 6;
+
+/// The sites and the root key outlive any engine.
+pub(crate) struct World {
+    pub(crate) sites: Vec<Arc<MemorySite>>,
+    root: [u8; 32],
+    pub(crate) geometry: (u8, u8),
+    pub(crate) on_outage: OnOutage,
+    /// Sites that a newly started engine is given; the others are as if they never answered.
+    pub(crate) up: Vec<bool>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let site = |number| {
+            let name = format!("s{number}");
+            Arc::new(MemorySite::new(site_id(&name), &name))
+        };
+        Self {
+            sites: (0..SITES).map(site).collect(),
+            root: [7; 32],
+            geometry: (3, 3),
+            on_outage: OnOutage::Refuse,
+            up: vec![true; SITES],
+        }
+    }
+
+    fn facts() -> Facts {
+        let sites = (0..SITES)
+            .map(|number| SiteFacts {
+                name: format!("s{number}"),
+                operator: format!("o{}", number / 2),
+                location: ["CH", "JP", "CA"][number / 2].to_owned(),
+            })
+            .collect();
+        let operators = (0..3)
+            .map(|number| OperatorFacts { name: format!("o{number}"), ..OperatorFacts::default() })
+            .collect();
+        Facts::new(sites, operators, 0.5).expect("valid facts")
+    }
+
+    pub(crate) fn policy(&self) -> PlacementPolicy {
+        let any_one = || vec![CoalitionSpec::AnyOne(PartyKind::Jurisdiction)];
+        let spec = PolicySpec {
+            name: "default".to_owned(),
+            k: self.geometry.0,
+            m: self.geometry.1,
+            sites: None,
+            exclude: Vec::new(),
+            guarantee: GuaranteeSpec { cannot_read: any_one(), cannot_cut_off: any_one() },
+            on_outage: self.on_outage,
+        };
+        PlacementPolicy::new(&Self::facts(), spec).expect("the guarantee holds")
+    }
+
+    pub(crate) fn parts(&self, catalog: Arc<dyn Catalog>) -> Parts {
+        let ports = system::ports();
+        let guard = |(site, up): (&Arc<MemorySite>, &bool)| {
+            let site: Arc<dyn Site> = if *up {
+                Arc::clone(site) as Arc<dyn Site>
+            } else {
+                Arc::new(Away(Arc::clone(site)))
+            };
+            Guarded::new(site, SiteLimits::default(), system::ports())
+        };
+        let fleet = Fleet::new(self.sites.iter().zip(&self.up).map(guard).collect());
+        let root = RootKey::generate(&Fixed(self.root));
+        Parts {
+            keyring: Keyring::new(root, Arc::clone(&ports.entropy)),
+            ports,
+            catalog,
+            fleet: Arc::new(fleet),
+            policies: vec![self.policy()],
+            default_policy: "default".to_owned(),
+            gateway: "gateway".to_owned(),
+        }
+    }
+
+    /// An engine with an empty catalog: it rebuilds whatever the sites have.
+    pub(crate) async fn start_blank(&self) -> (Arc<Engine>, StartReport) {
+        let catalog = Arc::new(SqliteCatalog::in_memory().expect("a catalog in memory"));
+        self.start(catalog).await
+    }
+
+    pub(crate) async fn start(&self, catalog: Arc<dyn Catalog>) -> (Arc<Engine>, StartReport) {
+        Engine::start(self.parts(catalog), &Silent).await.expect("the engine starts")
+    }
+}
+
+/// Draws the same bytes each time: the root key outlives the machine.
+struct Fixed([u8; 32]);
+
+impl havre_model::ports::Entropy for Fixed {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self.0[..bytes.len()]);
+    }
+}
+
+/// A site that refuses everything.
+struct Away(Arc<MemorySite>);
+
+mod away {
+    use super::Away;
+    use async_trait::async_trait;
+    use bytes::{Bytes, BytesMut};
+    use havre_model::{BlobName, SiteId};
+    use havre_policy::Permit;
+    use havre_sites::{Operation, ShardWriter, Site, SiteError, SiteErrorKind, SitePage};
+    use std::ops::Range;
+
+    impl Away {
+        fn error(&self, operation: Operation) -> SiteError {
+            SiteError::new(SiteErrorKind::Refused, self.0.id(), operation, "away")
+        }
+    }
+
+    #[async_trait]
+    impl Site for Away {
+        fn id(&self) -> SiteId {
+            self.0.id()
+        }
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        async fn put(&self, _: &Permit, _: &BlobName, _: Bytes) -> Result<(), SiteError> {
+            Err(self.error(Operation::Put))
+        }
+        async fn create(
+            &self,
+            _: &Permit,
+            _: &BlobName,
+            _: Option<u64>,
+        ) -> Result<Box<dyn ShardWriter>, SiteError> {
+            Err(self.error(Operation::Create))
+        }
+        async fn read(&self, _: &BlobName, _: Range<u64>) -> Result<BytesMut, SiteError> {
+            Err(self.error(Operation::Read))
+        }
+        async fn read_all(&self, _: &BlobName, _: u64) -> Result<BytesMut, SiteError> {
+            Err(self.error(Operation::ReadAll))
+        }
+        async fn delete(&self, _: &BlobName) -> Result<(), SiteError> {
+            Err(self.error(Operation::Delete))
+        }
+        async fn list(
+            &self,
+            _: &str,
+            _: Option<&BlobName>,
+            _: usize,
+        ) -> Result<SitePage, SiteError> {
+            Err(self.error(Operation::List))
+        }
+        async fn marker(&self) -> Result<Option<[u8; 16]>, SiteError> {
+            Err(self.error(Operation::Marker))
+        }
+        async fn set_marker(&self, _: [u8; 16]) -> Result<(), SiteError> {
+            Err(self.error(Operation::SetMarker))
+        }
+        async fn sweep(&self) -> Result<u64, SiteError> {
+            Ok(0)
+        }
+    }
+}
+
+pub(crate) fn key(text: &str) -> ObjectKey {
+    ObjectKey::new(text.to_owned()).expect("a valid key")
+}
+
+/// Bytes that differ everywhere, so that a misplaced chunk shows.
+pub(crate) fn pattern(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+pub(crate) async fn bucket(engine: &Engine) -> Arc<Bucket> {
+    let tenant = engine.ensure_tenant("tenant").await.expect("a tenant");
+    engine.create_bucket(tenant, "bucket", None).await.expect("a bucket")
+}
+
+pub(crate) async fn put(engine: &Engine, bucket: &Arc<Bucket>, name: &str, bytes: &[u8]) {
+    let mut body = WholeBody::new(bytes.to_vec());
+    let request = PutRequest { bytes: Some(bytes.len() as u64), ..PutRequest::default() };
+    engine.put(bucket, key(name), request, &mut body).await.expect("the put is acknowledged");
+}
+
+pub(crate) async fn object(engine: &Engine, bucket: &Bucket, name: &str) -> Object {
+    let found = engine.head(bucket, &key(name)).await.expect("the catalog answers");
+    found.unwrap_or_else(|| panic!("{name} is there"))
+}
+
+pub(crate) async fn read(
+    engine: &Engine,
+    object: &Object,
+    range: std::ops::Range<u64>,
+) -> Result<Vec<u8>, ReadError> {
+    let pieces: Vec<_> = engine.read(object, range).try_collect().await?;
+    Ok(pieces.concat())
+}
+
+pub(crate) async fn assert_reads(engine: &Engine, bucket: &Bucket, name: &str, bytes: &[u8]) {
+    let object = object(engine, bucket, name).await;
+    let found = read(engine, &object, 0..u64::MAX).await;
+    let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(found == bytes, "{name}: {} bytes read, {} written", found.len(), bytes.len());
+}
