@@ -19,6 +19,7 @@ use bytes::Bytes;
 use havre_model::limits::{SHARDS_PER_BLOB_MAX, TAG_BYTES};
 use havre_model::record::BlobSecret;
 use havre_model::{BlobId, Geometry, ShardIndex};
+use std::sync::OnceLock;
 use zeroize::Zeroizing;
 
 /// Separates these keys from everything else that may ever be derived from 32 bytes.
@@ -117,14 +118,17 @@ fn context(blob: BlobId, geometry: Geometry, chunk_bytes: usize) -> [u8; CONTEXT
 }
 
 /// The keys of all shards of one blob. Sealing and opening take `&self` and may run in parallel.
+///
+/// Each key is derived when it is first used: a read of one chunk needs one of them, and a derivation
+/// costs as much as sealing several KiB.
 pub struct BlobKeys {
     blob: BlobId,
     geometry: Geometry,
     chunk_bytes: usize,
-    context: [u8; CONTEXT_BYTES],
-    commitment: [u8; 32],
-    header: hmac::Key,
-    chunks: Vec<LessSafeKey>,
+    derivation: Derivation,
+    commitment: OnceLock<[u8; 32]>,
+    header: OnceLock<hmac::Key>,
+    chunks: Vec<OnceLock<LessSafeKey>>,
 }
 
 impl core::fmt::Debug for BlobKeys {
@@ -134,28 +138,21 @@ impl core::fmt::Debug for BlobKeys {
 }
 
 impl BlobKeys {
-    /// The keys that follow from a blob's secret: one HKDF for each shard.
+    /// The keys that follow from a blob's secret.
     ///
     /// # Panics
     /// When `chunk_bytes` is not in `1..=`[`CHUNK_BYTES_MAX`].
     #[must_use]
     pub fn new(secret: &BlobSecret, blob: BlobId, geometry: Geometry, chunk_bytes: usize) -> Self {
         assert!((1..=CHUNK_BYTES_MAX).contains(&chunk_bytes), "a chunk of {chunk_bytes} bytes");
-        let derivation = Derivation::new(secret, blob, geometry, chunk_bytes);
-        let chunk_key = |index: ShardIndex| {
-            let key = derivation.expand(Purpose::Chunk, index.raw());
-            let key = UnboundKey::new(&AES_256_GCM, key.as_slice());
-            LessSafeKey::new(key.expect("the key has 32 bytes"))
-        };
-        let header = derivation.expand(Purpose::Header, 0);
         Self {
             blob,
             geometry,
             chunk_bytes,
-            context: derivation.context,
-            commitment: *derivation.expand(Purpose::Commitment, 0),
-            header: hmac::Key::new(hmac::HMAC_SHA256, header.as_slice()),
-            chunks: geometry.indices().map(chunk_key).collect(),
+            derivation: Derivation::new(secret, blob, geometry, chunk_bytes),
+            commitment: OnceLock::new(),
+            header: OnceLock::new(),
+            chunks: geometry.indices().map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -177,14 +174,27 @@ impl BlobKeys {
         self.chunk_bytes
     }
 
-    /// Whether these keys follow from a secret with this commitment.
-    pub(crate) fn commits_to(&self, commitment: &[u8; 32]) -> bool {
-        equal(&self.commitment, commitment)
+    /// The commitment to the secret. Public: it stands in every header.
+    pub(crate) fn commitment(&self) -> &[u8; 32] {
+        self.commitment.get_or_init(|| *self.derivation.expand(Purpose::Commitment, 0))
     }
 
     /// The key of the headers' MACs.
-    pub(crate) const fn header_key(&self) -> &hmac::Key {
-        &self.header
+    pub(crate) fn header_key(&self) -> &hmac::Key {
+        self.header.get_or_init(|| {
+            let key = self.derivation.expand(Purpose::Header, 0);
+            hmac::Key::new(hmac::HMAC_SHA256, key.as_slice())
+        })
+    }
+
+    /// The key of a shard's chunks; `None` when the geometry has no such shard.
+    fn chunk_key(&self, index: ShardIndex) -> Option<&LessSafeKey> {
+        let derive = || {
+            let key = self.derivation.expand(Purpose::Chunk, index.raw());
+            let key = UnboundKey::new(&AES_256_GCM, key.as_slice());
+            LessSafeKey::new(key.expect("the key has 32 bytes"))
+        };
+        self.chunks.get(index.get()).map(|key| key.get_or_init(derive))
     }
 
     /// The headers of all shards, by index: what each shard file begins with.
@@ -210,17 +220,17 @@ impl BlobKeys {
     fn polynomial(&self, secret: &BlobSecret) -> Polynomial {
         let derivation = Derivation::new(secret, self.blob, self.geometry, self.chunk_bytes);
         let commitment = derivation.expand(Purpose::Commitment, 0);
-        assert!(self.commits_to(&commitment), "the keys follow from another secret");
+        assert!(equal(self.commitment(), &commitment), "the keys follow from another secret");
         Polynomial::of(secret, &derivation, self.geometry)
     }
 
     fn header(&self, polynomial: &Polynomial, index: ShardIndex) -> Bytes {
-        let share = polynomial.share(index);
-        let header = ShardHeader::seal(self, index, share, self.commitment);
+        let header = ShardHeader::seal(self, index, polynomial.share(index));
         Bytes::copy_from_slice(header.to_bytes().as_slice())
     }
 
-    /// Computes the parity of a stripe and seals its `n` chunks, all in place and without allocating.
+    /// Computes the parity of a stripe and seals its `n` chunks, all in place and without allocating once
+    /// the keys were used.
     ///
     /// The first `k` slots begin with the stripe's data, padded with zeros to the chunk's length. Each
     /// slot has room for the tag and, in the last stripe, for 4 bytes before it, and nothing more:
@@ -273,13 +283,15 @@ impl BlobKeys {
         assert_eq!(slot.len(), plain_len + TAG_BYTES, "the slot has room for the tag and no more");
         let (plain, room) = slot.split_at_mut(plain_len);
         let aad = Aad::from(self.chunk_context(index, stripe, last.is_some()));
-        let tag = self.chunks[index.get()]
+        let tag = self
+            .chunk_key(index)
+            .expect("an index of this geometry")
             .seal_in_place_separate_tag(nonce(stripe, last.is_some()), aad, plain)
             .expect("a chunk is within what AES-GCM seals");
         room.copy_from_slice(tag.as_ref());
     }
 
-    /// Opens a chunk in place, without allocating; `last` says that it is the last of its shard. The
+    /// Opens a chunk in place, without allocating once the shard's key was used; `last` says that it is the last of its shard. The
     /// chunk's bytes then stand at the slot's begin. The slot is worthless after an error.
     ///
     /// # Errors
@@ -291,7 +303,7 @@ impl BlobKeys {
         last: bool,
         sealed: &mut [u8],
     ) -> Result<OpenedChunk, CorruptChunk> {
-        let key = self.chunks.get(index.get()).ok_or(CorruptChunk)?;
+        let key = self.chunk_key(index).ok_or(CorruptChunk)?;
         let aad = Aad::from(self.chunk_context(index, stripe, last));
         let plain =
             key.open_in_place(nonce(stripe, last), aad, sealed).map_err(|_| CorruptChunk)?;
@@ -328,18 +340,12 @@ impl BlobKeys {
         last: bool,
     ) -> [u8; CHUNK_CONTEXT_BYTES] {
         let mut context = [0; CHUNK_CONTEXT_BYTES];
-        context[..CONTEXT_BYTES].copy_from_slice(&self.context);
+        context[..CONTEXT_BYTES].copy_from_slice(&self.derivation.context);
         context[CONTEXT_BYTES] = index.raw();
         context[CONTEXT_BYTES + 1..][..8].copy_from_slice(&stripe.to_be_bytes());
         context[CONTEXT_BYTES + 9] = u8::from(last);
         context
     }
-}
-
-/// The commitment to a secret as the shards of `header`'s blob carry it.
-pub(crate) fn commitment(secret: &BlobSecret, header: &ShardHeader) -> Share {
-    Derivation::new(secret, header.blob(), header.geometry(), header.chunk_bytes())
-        .expand(Purpose::Commitment, 0)
 }
 
 /// Equality in constant time.

@@ -10,7 +10,7 @@
 //!
 //! **Crash.** A header is durable with its shard; a repair makes the identical one again.
 
-use crate::keys::BlobKeys;
+use crate::keys::{BlobKeys, equal};
 use crate::layout::CHUNK_BYTES_MAX;
 use crate::sharing::{self, SHARE_BYTES, Share};
 use aws_lc_rs::hmac;
@@ -115,12 +115,9 @@ impl ShardHeader {
         self.index
     }
 
-    pub(crate) fn seal(
-        keys: &BlobKeys,
-        index: ShardIndex,
-        share: Share,
-        commitment: [u8; 32],
-    ) -> Self {
+    /// The header of a shard, with its MAC.
+    pub(crate) fn seal(keys: &BlobKeys, index: ShardIndex, share: Share) -> Self {
+        let commitment = *keys.commitment();
         let (geometry, chunk_bytes, blob) = (keys.geometry(), keys.chunk_bytes(), keys.blob());
         let mac = [0; MAC_BYTES];
         let mut header = Self { geometry, chunk_bytes, blob, index, share, commitment, mac };
@@ -198,7 +195,7 @@ pub fn verify_header(keys: &BlobKeys, header: &ShardHeader) -> bool {
     keys.blob() == header.blob
         && keys.geometry() == header.geometry
         && keys.chunk_bytes() == header.chunk_bytes
-        && keys.commits_to(&header.commitment)
+        && equal(keys.commitment(), &header.commitment)
         && hmac::verify(keys.header_key(), &header.body()[..], &header.mac).is_ok()
 }
 
@@ -260,11 +257,10 @@ fn combine_group(headers: &[ShardHeader], group: &[usize]) -> Option<Generation>
             continue;
         }
         let secret = BlobSecret::from_bytes(*sharing::combine(&shares));
-        let commitment = crate::keys::commitment(&secret, first);
-        if !crate::keys::equal(&commitment, &first.commitment) {
+        let keys = BlobKeys::new(&secret, first.blob, first.geometry, first.chunk_bytes);
+        if !equal(keys.commitment(), &first.commitment) {
             continue;
         }
-        let keys = BlobKeys::new(&secret, first.blob, first.geometry, first.chunk_bytes);
         let honest = |at: &usize| verify_header(&keys, &headers[*at]);
         let members = group.iter().copied().filter(honest).collect();
         return Some(Generation { secret, keys, members });
