@@ -18,6 +18,7 @@ mod site;
 pub mod local;
 pub mod memory;
 pub mod open;
+pub mod remote;
 pub mod system;
 
 pub use error::{SiteError, SiteErrorKind};
@@ -26,4 +27,5 @@ pub use guarded::{Counters, Guarded, GuardedWriter, Health, SiteLimits};
 pub use local::LocalSite;
 pub use memory::MemorySite;
 pub use open::{OpenError, SiteSpec, open};
+pub use remote::RemoteSite;
 pub use site::{Operation, ShardWriter, Site, SiteCounts, SiteEntry, SitePage};

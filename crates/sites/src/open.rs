@@ -7,7 +7,7 @@
 //!
 //! **Crash.** Nothing is kept.
 
-use crate::{Guarded, LocalSite, MemorySite, Site, SiteLimits};
+use crate::{Guarded, LocalSite, MemorySite, RemoteSite, Site, SiteLimits};
 use havre_model::{SiteId, ports::Ports};
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
@@ -51,19 +51,21 @@ pub struct OpenError {
 /// When the URL's scheme is unknown, an option is missing, unknown or wrong, or the path is no directory.
 pub fn open(spec: SiteSpec, ports: &Ports) -> Result<Guarded, OpenError> {
     let id = havre_policy::site_id(&spec.name);
-    let site =
-        backend(id, &spec).map_err(|reason| OpenError { site: spec.name.clone(), reason })?;
+    let site = backend(id, &spec, ports)
+        .map_err(|reason| OpenError { site: spec.name.clone(), reason })?;
     Ok(Guarded::new(site, spec.limits, ports.clone()))
 }
 
-fn backend(id: SiteId, spec: &SiteSpec) -> Result<Arc<dyn Site>, String> {
+fn backend(id: SiteId, spec: &SiteSpec, ports: &Ports) -> Result<Arc<dyn Site>, String> {
     match spec.url.split_once(':') {
         Some(("memory", "" | "//")) => {
             no_options(spec)?;
             Ok(Arc::new(MemorySite::new(id, &spec.name)))
         }
         Some(("file", rest)) => local(id, spec, rest.strip_prefix("//").unwrap_or(rest)),
-        Some((scheme, _)) if !scheme.contains('/') => Err(format!("unknown scheme {scheme:?}")),
+        Some((scheme, _)) if !scheme.contains('/') => {
+            Ok(Arc::new(RemoteSite::open(id, spec, ports)?))
+        }
         _ => local(id, spec, &spec.url),
     }
 }

@@ -48,7 +48,7 @@ impl Default for SiteLimits {
             silent_calls_max: 5,
             probe_pause_min: Duration::from_millis(500),
             probe_pause_max: Duration::from_secs(30),
-            part_bytes: 8 * 1024 * 1024,
+            part_bytes: 5 * 1024 * 1024,
         }
     }
 }
