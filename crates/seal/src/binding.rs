@@ -1,10 +1,11 @@
 //! What a ciphertext is and where it belongs, as 32 bytes. Format: `docs/formats/keys.md`.
 //!
-//! **Invariant.** Two places, purposes, versions or algorithms never have the same binding, short of a
-//! SHA-256 collision: the encoding that is hashed has fixed widths and a length before the one text.
+//! **Invariant.** Two places, purposes, versions or algorithms never have the same binding, short
+//! of a SHA-256 collision: the encoding that is hashed has fixed widths and a length before the one
+//! text.
 //!
-//! **Deliberately absent.** Keys: a binding is public. It enters the derivation of the key *and* the
-//! associated data, so that either alone refuses a ciphertext that was moved.
+//! **Deliberately absent.** Keys: a binding is public. It enters the derivation of the key *and*
+//! the associated data, so that either alone refuses a ciphertext that was moved.
 //!
 //! **Crash.** Values only.
 
@@ -132,5 +133,39 @@ impl BindingBuilder {
         let mut bytes = [0; BINDING_BYTES];
         bytes.copy_from_slice(self.0.finish().as_ref());
         Binding(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn start() -> BindingBuilder {
+        BindingBuilder::new(Suite::V1, Purpose::PartKey)
+    }
+
+    #[test]
+    fn no_text_runs_into_the_field_behind_it() {
+        let one = start().text("a").text("bc").finish();
+        let other = start().text("ab").text("c").finish();
+        assert_ne!(one, other);
+        assert_ne!(start().text("").finish(), start().finish());
+    }
+
+    // The fields of different purposes have different widths today; this does not rest on it.
+    #[test]
+    fn no_two_purposes_share_a_binding() {
+        let purposes = [
+            Purpose::TenantKey,
+            Purpose::BucketKey,
+            Purpose::PartKey,
+            Purpose::RecordKey,
+            Purpose::Segments,
+            Purpose::Record,
+        ];
+        let bindings =
+            purposes.map(|purpose| *BindingBuilder::new(Suite::V1, purpose).finish().as_bytes());
+        assert_eq!(HashSet::from(bindings).len(), purposes.len());
     }
 }

@@ -1,7 +1,8 @@
 //! AES-256-GCM with the nonce and the associated data that the formats prescribe.
 //!
 //! **Invariant.** A key seals one message with [`Cipher::seal_only`], which consumes it, or one
-//! sequence of messages at distinct [`Position`]s, which [`crate::PartSealer`] counts: no nonce repeats.
+//! sequence of messages at distinct [`Position`]s, which [`crate::PartSealer`] counts: no nonce
+//! repeats.
 //!
 //! **Deliberately absent.** A choice of algorithm, and random nonces.
 //!
@@ -14,8 +15,8 @@ use havre_model::limits::TAG_BYTES;
 
 const NONCE_BYTES: usize = 12;
 
-/// Where a message stands in its sequence: three zero bytes, the index (`u64`, big-endian), and 1 for
-/// the final message, else 0 (the STREAM construction).
+/// Where a message stands in its sequence: three zero bytes, the index (`u64`, big-endian), and 1
+/// for the final message, else 0 (the STREAM construction).
 #[derive(Clone, Copy)]
 pub(crate) struct Position([u8; NONCE_BYTES]);
 
@@ -65,8 +66,8 @@ impl Cipher {
         room.copy_from_slice(tag.as_ref());
     }
 
-    /// Opens `sealed` in place; the plaintext is its first bytes, as many as are returned. When it is
-    /// refused, no plaintext is left in `sealed`.
+    /// Opens `sealed` in place; the plaintext is its first bytes, as many as are returned. When it
+    /// is refused, no plaintext is left in `sealed`.
     pub(crate) fn open(
         &self,
         position: Position,

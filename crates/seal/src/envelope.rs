@@ -1,13 +1,13 @@
 //! Wrapped keys: a key sealed under the key above it. Format: `docs/formats/keys.md`.
 //!
-//! **Invariant.** An envelope opens under exactly one wrapping key and in exactly one place; both are
-//! committed to in the bytes, and the commitment is compared before the wrapping key is used.
+//! **Invariant.** An envelope opens under exactly one wrapping key and in exactly one place; both
+//! are committed to in the bytes, and the commitment is compared before the wrapping key is used.
 //!
-//! **Deliberately absent.** Any way to learn from an envelope which key to use: the caller knows the
-//! place, and the epoch in the envelope only chooses among the keys that are installed for it.
+//! **Deliberately absent.** Any way to learn from an envelope which key to use: the caller knows
+//! the place, and the epoch in the envelope only chooses among the keys that are installed for it.
 //!
-//! **Crash.** Each envelope is sealed under a key of its own, from a random salt: there is no nonce to
-//! repeat after a restored snapshot, and no limit on how many keys one key wraps.
+//! **Crash.** Each envelope is sealed under a key of its own, from a random salt: there is no nonce
+//! to repeat after a restored snapshot, and no limit on how many keys one key wraps.
 
 use crate::OpenError;
 use crate::binding::{Binding, BindingBuilder, Purpose, Suite};
@@ -144,7 +144,7 @@ impl Envelope {
     }
 
     /// The bytes that [`Envelope::parse`] reads.
-    pub(crate) fn to_bytes(&self) -> [u8; WRAPPED_KEY_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; WRAPPED_KEY_BYTES] {
         let mut bytes = [0; WRAPPED_KEY_BYTES];
         let fields: [&[u8]; 5] = [
             &self.suite.as_bytes(),

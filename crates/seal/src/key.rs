@@ -1,11 +1,13 @@
 //! Keys as types: one per level of the hierarchy, and what is derived from them.
 //!
-//! **Invariant.** A key's bytes lie on the heap once, are cleared when it is dropped, and leave only
-//! through [`Key::derive`] or into an envelope; a key of one level is never taken for one of another.
+//! **Invariant.** A key's bytes lie on the heap once, are cleared when it is dropped, and leave
+//! only through [`Key::derive`] or into an envelope; a key of one level is never taken for one of
+//! another.
 //!
 //! **Deliberately absent.** `Clone`, `PartialEq`, `Serialize`, and `Debug` that shows anything.
 //!
-//! **Crash.** A core dump would show keys: see [`crate::forbid_core_dumps`]. Swap is the operator's.
+//! **Crash.** A core dump would show keys: see [`crate::forbid_core_dumps`]. Swap is the
+//! operator's.
 
 use crate::binding::Binding;
 use crate::cipher::Cipher;
@@ -69,8 +71,8 @@ impl<L> Key<L> {
         verify_slices_are_equal(self.bytes.as_slice(), other.bytes.as_slice()).is_ok()
     }
 
-    /// HKDF-Expand(SHA-256, this key, binding, 64): a key is uniformly random, so that there is nothing
-    /// to extract (RFC 5869, 3.3).
+    /// HKDF-Expand(SHA-256, this key, binding, 64): a key is uniformly random, so that there is
+    /// nothing to extract (RFC 5869, 3.3).
     pub(crate) fn derive(&self, binding: &Binding) -> Derived {
         let mut bytes = Zeroizing::new([0; DERIVED_BYTES]);
         Prk::new_less_safe(HKDF_SHA256, self.bytes.as_slice())
@@ -113,8 +115,8 @@ impl Derived {
         (Cipher::new(key), *commitment)
     }
 
-    /// The cipher, if `commitment` is the stored one: AES-GCM alone lets one ciphertext be valid under
-    /// two keys (attack A9). Compared in constant time, before the cipher can be used.
+    /// The cipher, if `commitment` is the stored one: AES-GCM alone lets one ciphertext be valid
+    /// under two keys (attack A9). Compared in constant time, before the cipher can be used.
     pub(crate) fn check(self, commitment: &[u8; COMMITMENT_BYTES]) -> Option<Cipher> {
         let (key, expected) = self.halves();
         verify_slices_are_equal(expected, commitment).ok()?;
@@ -154,8 +156,8 @@ mod tests {
         bytes
     }
 
-    // Attack A22. The allocator writes its own words over the first 16 bytes of a freed block, so the
-    // rest is what tells. Debug builds and release builds alike.
+    // Attack A22. The allocator writes its own words over the first 16 bytes of a freed block, so
+    // the rest is what tells. Debug builds and release builds alike.
     #[test]
     fn a_dropped_key_is_cleared_in_memory() {
         let key = Key::<Root>::copied(&[0xa7; KEY_BYTES]);

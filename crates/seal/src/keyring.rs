@@ -3,8 +3,8 @@
 //! **Invariant.** A key is used only for the tenant and bucket that it was installed for, after its
 //! envelope opened for exactly that place; an installed key is never replaced by another.
 //!
-//! **Deliberately absent.** Data keys: each lives as long as its sealer, opener or call. Storage: the
-//! caller puts wrapped keys into records and installs them again at the start.
+//! **Deliberately absent.** Data keys: each lives as long as its sealer, opener or call. Storage:
+//! the caller puts wrapped keys into records and installs them again at the start.
 //!
 //! **Crash.** Everything here is memory, cleared when dropped; the records restore it.
 
@@ -52,8 +52,8 @@ impl Keyring {
         Self { inner: Arc::new(Inner { root, entropy, tenants, buckets }) }
     }
 
-    /// A fresh key for `tenant`, wrapped by the root key. It is not installed: do so when the record
-    /// that carries it is durable.
+    /// A fresh key for `tenant`, wrapped by the root key. It is not installed: do so when the
+    /// record that carries it is durable.
     #[must_use]
     pub fn new_tenant_key(&self, tenant: TenantId) -> WrappedKey {
         let key = Key::draw(self.entropy());
@@ -110,8 +110,9 @@ impl Keyring {
     /// older record never takes an epoch away. All are installed or none.
     ///
     /// # Errors
-    /// [`OpenError::UnknownKey`] when the tenant's key is not installed; [`OpenError::Rejected`] when
-    /// there is no key, one does not belong to the bucket and epoch, or another one is installed there.
+    /// [`OpenError::UnknownKey`] when the tenant's key is not installed; [`OpenError::Rejected`]
+    /// when there is no key, one does not belong to the bucket and epoch, or another one is
+    /// installed there.
     pub fn install_bucket(
         &self,
         tenant: TenantId,
@@ -209,8 +210,8 @@ impl Keyring {
         Ok(record::seal(scope, &key, &envelope, plaintext))
     }
 
-    /// Opens a sealed record of whatever scope, in place. For replay, which does not know what comes;
-    /// a reader that knows uses [`Keyring::open_record_in`].
+    /// Opens a sealed record of whatever scope, in place. For replay, which does not know what
+    /// comes; a reader that knows uses [`Keyring::open_record_in`].
     ///
     /// # Errors
     /// [`OpenError::UnknownKey`] when the scope's key is not installed, else as [`OpenError`] says.
@@ -221,7 +222,8 @@ impl Keyring {
         Ok(OpenedRecord { scope, bytes: sealed.freeze() })
     }
 
-    /// Opens a sealed record of `scope`: one of any other scope is refused before a key is looked up.
+    /// Opens a sealed record of `scope`: one of any other scope is refused before a key is looked
+    /// up.
     ///
     /// # Errors
     /// As [`Keyring::open_record`]; [`OpenError::Rejected`] for another scope.
@@ -260,7 +262,8 @@ impl Keyring {
     /// which keys are installed and records opened, and for nothing else.
     ///
     /// # Errors
-    /// [`OpenError::Rejected`] or [`OpenError::UnknownVersion`] when the bytes are no sealed record.
+    /// [`OpenError::Rejected`] or [`OpenError::UnknownVersion`] when the bytes are no sealed
+    /// record.
     pub fn record_scope(sealed: &[u8]) -> Result<RecordScope, OpenError> {
         Header::parse(sealed).map(|header| header.scope)
     }
@@ -318,7 +321,7 @@ impl fmt::Debug for Keyring {
 }
 
 fn wrapped(envelope: &Envelope) -> WrappedKey {
-    WrappedKey::from_bytes(envelope.to_bytes().to_vec())
+    WrappedKey::from_bytes(envelope.encode().to_vec())
 }
 
 // A panic elsewhere cannot leave a map half changed: each change is one insert or remove.

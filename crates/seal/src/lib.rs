@@ -4,8 +4,9 @@
 //! **Invariant.** Bytes open only under the key, and in the place, that they were sealed for (I4);
 //! no key and no plaintext shows in an error, in `Debug` output or in a core dump (I3).
 //!
-//! **Deliberately absent.** Dispersal (`codec`), what a record says (`model::record`), where keys are
-//! stored (records carry them wrapped), and any key, algorithm or address chosen by a ciphertext.
+//! **Deliberately absent.** Dispersal (`codec`), what a record says (`model::record`), where keys
+//! are stored (records carry them wrapped), and any key, algorithm or address chosen by a
+//! ciphertext.
 //!
 //! **Crash.** Nothing here is durable but the root key's file. No counter outlives the key that it
 //! counts under: every part and every record has its own random key, so that neither a crash nor a
@@ -20,9 +21,10 @@
 //! ```
 //!
 //! ```compile_fail,E0382
-//! fn two_keyrings(root: havre_seal::RootKey, entropy: std::sync::Arc<dyn havre_model::ports::Entropy>) {
-//!     havre_seal::Keyring::new(root, entropy.clone());
-//!     havre_seal::Keyring::new(root, entropy);
+//! use havre_seal::{Keyring, RootKey};
+//! fn two_keyrings(root: RootKey, entropy: std::sync::Arc<dyn havre_model::ports::Entropy>) {
+//!     let _ = Keyring::new(root, entropy.clone());
+//!     let _ = Keyring::new(root, entropy);
 //! }
 //! ```
 

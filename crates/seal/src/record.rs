@@ -1,8 +1,9 @@
 //! Sealed records: one durable change, opaque and self-contained. Format:
 //! `docs/formats/sealed-record.md`.
 //!
-//! **Invariant.** A sealed record opens only under a key of the scope that stands in its header, whole
-//! and unchanged. What the record is (object, version, sequence number) is inside the plaintext.
+//! **Invariant.** A sealed record opens only under a key of the scope that stands in its header,
+//! whole and unchanged. What the record is (object, version, sequence number) is inside the
+//! plaintext.
 //!
 //! **Deliberately absent.** The place in a pack: a record may be moved between packs without a key.
 //! Keys: [`crate::Keyring`] finds them.
@@ -83,8 +84,8 @@ impl fmt::Display for RecordScope {
 /// A record that was opened.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpenedRecord {
-    /// Whose key it was sealed under, now authenticated. That the record inside belongs to this scope
-    /// is for the reader to compare.
+    /// Whose key it was sealed under, now authenticated. That the record inside belongs to this
+    /// scope is for the reader to compare.
     pub scope: RecordScope,
     /// The record, as it was before sealing; shares the memory of the sealed one.
     pub bytes: Bytes,
@@ -135,7 +136,7 @@ pub(crate) fn seal(
     let mut sealed = Vec::with_capacity(plaintext.len() + SEALED_RECORD_OVERHEAD_BYTES);
     sealed.extend_from_slice(&Suite::V1.as_bytes());
     sealed.extend_from_slice(&scope.to_frame());
-    sealed.extend_from_slice(&envelope.to_bytes());
+    sealed.extend_from_slice(&envelope.encode());
     sealed.extend_from_slice(plaintext);
     sealed.extend_from_slice(&[0; TAG_BYTES]);
     let binding = payload_binding(Suite::V1, scope);
@@ -153,4 +154,67 @@ pub(crate) fn open(
     let payload = sealed.get_mut(HEADER_BYTES..).ok_or(OpenError::Rejected)?;
     let plain_bytes = key.derive(&binding).cipher().open_only(&binding, payload)?;
     Ok(HEADER_BYTES..HEADER_BYTES + plain_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sealed record whose wrapped key is all zeros: these tests hand the data key over.
+    fn sealed(scope: RecordScope, key: &Key<Record>) -> Vec<u8> {
+        let mut frame = [0; WRAPPED_KEY_BYTES];
+        frame[..Suite::LEN].copy_from_slice(&Suite::V1.as_bytes());
+        let envelope = Envelope::parse(&frame).expect("zeros are well formed");
+        seal(scope, key, &envelope, b"plaintext")
+    }
+
+    fn scopes() -> [RecordScope; 5] {
+        let [one, other] = [1, 2].map(|id| TenantId::from_bytes([id; 16]));
+        let bucket = BucketId::from_bytes([1; 16]);
+        [
+            RecordScope::System,
+            RecordScope::Tenant(one),
+            RecordScope::Tenant(other),
+            RecordScope::Bucket(one, bucket),
+            RecordScope::Bucket(other, bucket),
+        ]
+    }
+
+    // Attack A5, with the wrapped key out of the way.
+    #[test]
+    fn under_one_data_key_a_payload_still_opens_in_its_own_scope_only() {
+        let key = Key::copied(&[5; 32]);
+        for sealed_in in scopes() {
+            for opened_in in scopes() {
+                let mut sealed = sealed(sealed_in, &key);
+                sealed[Suite::LEN..Suite::LEN + SCOPE_BYTES].copy_from_slice(&opened_in.to_frame());
+                let header = Header::parse(&sealed).expect("well formed");
+                let opened = open(&header, &key, &mut sealed);
+                assert_eq!(opened.is_ok(), sealed_in == opened_in, "{sealed_in} {opened_in}");
+            }
+        }
+    }
+
+    // Attack A2, with the allow-list out of the way.
+    #[test]
+    fn under_one_data_key_another_version_or_algorithm_does_not_open() {
+        let key = Key::copied(&[5; 32]);
+        for byte in 0..=255 {
+            for suite in [[byte, 1], [1, byte]] {
+                let mut sealed = sealed(RecordScope::System, &key);
+                let header = Header::parse(&sealed).expect("well formed");
+                let header = Header { suite: Suite::unchecked(suite), ..header };
+                let opened = open(&header, &key, &mut sealed);
+                assert_eq!(opened.is_ok(), suite == [1, 1], "{suite:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scope_reads_back_from_its_one_form() {
+        for scope in scopes() {
+            assert_eq!(RecordScope::from_frame(&scope.to_frame()), Some(scope));
+        }
+        assert_eq!(RecordScope::from_frame(&[3; SCOPE_BYTES]), None);
+    }
 }

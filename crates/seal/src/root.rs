@@ -1,13 +1,14 @@
 //! The root key and its file. Format: `docs/formats/keys.md`.
 //!
-//! **Invariant.** A root key comes from a file that only its owner can read, or from a secret store by
-//! way of the environment; its text is checked against typing errors and never repeated in an error.
+//! **Invariant.** A root key comes from a file that only its owner can read, or from a secret store
+//! by way of the environment; its text is checked against typing errors and never repeated in an
+//! error.
 //!
 //! **Deliberately absent.** Overwriting: a root key that is replaced takes all data with it. Pass
 //! phrases: a root key is 32 random bytes.
 //!
-//! **Crash.** [`RootKey::create_file`] returns when file and directory entry are durable. A crash in
-//! between leaves a file that is refused as malformed; nothing is sealed under it, remove it.
+//! **Crash.** [`RootKey::create_file`] returns when file and directory entry are durable. A crash
+//! in between leaves a file that is refused as malformed; nothing is sealed under it, remove it.
 
 use crate::key::{KEY_BYTES, Key, Root};
 use aws_lc_rs::digest::{Context, SHA256};
@@ -31,7 +32,8 @@ const FILE_BYTES_MAX: usize = TEXT_BYTES + 2;
 /// Owner may read and write: the widest mode of a key file.
 const MODE_WIDEST: u32 = 0o600;
 
-/// The root key: whoever has it and `k` sites can read everything; whoever loses it can read nothing.
+/// The root key: whoever has it and `k` sites can read everything; whoever loses it can read
+/// nothing.
 pub struct RootKey(Key<Root>);
 
 /// Why a root key could not be read or created. A variant exists only where the operator acts

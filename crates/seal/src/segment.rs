@@ -1,7 +1,8 @@
 //! Segments: the bytes of one part, sealed piece by piece. Format: `docs/formats/segment.md`.
 //!
-//! **Invariant.** A segment opens only at its index, as final or not, in its part of its version of its
-//! object (I4); reordered, repeated, dropped, cut, extended or spliced segments are refused (attack A4).
+//! **Invariant.** A segment opens only at its index, as final or not, in its part of its version of
+//! its object (I4); reordered, repeated, dropped, cut, extended or spliced segments are refused
+//! (attack A4).
 //!
 //! **Deliberately absent.** Buffers and allocation: both ends work in the caller's memory.
 //!
@@ -15,11 +16,12 @@ use core::fmt;
 use havre_model::limits::{SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES};
 use havre_model::{BucketId, TenantId, VersionId};
 
-/// Segments of one part, at most: AES-GCM's bounds are far beyond 2^32 messages of this length, and no
-/// part comes near ([`havre_model::limits::PART_BYTES_MAX`]).
+/// Segments of one part, at most: 2^44 AES blocks, well inside AES-GCM's bound. No part comes near
+/// ([`havre_model::limits::PART_BYTES_MAX`] is 81,920 segments).
 const SEGMENTS_MAX: u64 = 1 << 32;
 
-/// Segments of a part of `plain_bytes`: at least one, because the final one says that the part ends.
+/// Segments of a part of `plain_bytes`: at least one, because the final one says that the part
+/// ends.
 #[must_use]
 pub const fn segments(plain_bytes: u64) -> u64 {
     let full = plain_bytes.div_ceil(SEGMENT_BYTES as u64);
@@ -74,7 +76,8 @@ impl fmt::Debug for PartContext<'_> {
     }
 }
 
-/// Seals the segments of one part, in order. Made by [`crate::Keyring::seal_part`] with a fresh key.
+/// Seals the segments of one part, in order. Made by [`crate::Keyring::seal_part`] with a fresh
+/// key.
 pub struct PartSealer {
     cipher: Cipher,
     binding: Binding,
@@ -88,9 +91,9 @@ impl PartSealer {
         Self { cipher: key.derive(&binding).cipher(), binding, next: 0, finished: false }
     }
 
-    /// Seals the next segment in place. `slot` is the plaintext followed by 16 bytes of room for the
-    /// tag. Every segment but the last is full: [`SEALED_SEGMENT_BYTES`]; the last may have any length
-    /// up to that and may be empty.
+    /// Seals the next segment in place. `slot` is the plaintext followed by 16 bytes of room for
+    /// the tag. Every segment but the last is full: [`SEALED_SEGMENT_BYTES`]; the last may have any
+    /// length up to that and may be empty.
     ///
     /// # Panics
     /// After the last segment, or with a slot of another length: the caller's invariant is broken.
@@ -128,9 +131,9 @@ impl PartOpener {
         Self { cipher: key.derive(&binding).cipher(), binding }
     }
 
-    /// Opens segment `index` in place and returns the length of the plaintext at the front of `slot`.
-    /// The caller knows from the part's length which segment is the last: a reply that ends before the
-    /// last segment was opened as such is not complete.
+    /// Opens segment `index` in place and returns the length of the plaintext at the front of
+    /// `slot`. The caller knows from the part's length which segment is the last: a reply that ends
+    /// before the last segment was opened as such is not complete.
     ///
     /// # Errors
     /// [`OpenError::Rejected`] when the slot is not that segment; it then holds no plaintext.

@@ -118,6 +118,19 @@ fn a1_an_installed_key_is_not_replaced() {
 }
 
 #[test]
+fn a1_a_bucket_is_installed_with_all_its_keys_or_not_at_all() {
+    let (_, keys) = world(seeded_root("a1 all"), Seeded::new("a1 all"));
+    let fresh = Keyring::new(seeded_root("a1 all"), Seeded::new("a1 fresh"));
+    fresh.install_tenant(ALICE, &keys.tenants[0].1).expect("the tenant's key");
+    assert_eq!(fresh.install_bucket(ALICE, ALICE_1, &[]), Err(OpenError::Rejected));
+    let own = keys.buckets[0].2[0].clone();
+    let foreign = keys.buckets[1].2[1].clone();
+    let mixed = fresh.install_bucket(ALICE, ALICE_1, &[own, foreign]);
+    assert_eq!(mixed, Err(OpenError::Rejected));
+    assert!(fresh.seal_record(SCOPES[3], b"x").is_err(), "nothing was installed");
+}
+
+#[test]
 fn a2_no_other_version_or_algorithm_opens() {
     let (keyring, keys) = world(seeded_root("a2"), Seeded::new("a2"));
     let (_, part_key) = keyring.seal_part(&context("k")).expect("installed");
@@ -227,7 +240,7 @@ fn sequences(count: usize) -> Vec<Vec<usize>> {
 fn a4_of_all_arrangements_of_a_part_one_opens() {
     let keyring = seeded_world("a4");
     // All four are full, so that no length betrays an arrangement.
-    let plain: Vec<u8> = (0..4 * SEGMENT_BYTES).map(|at| (at / SEGMENT_BYTES) as u8).collect();
+    let plain = plain(4 * SEGMENT_BYTES);
     let (mut sealer, key) = keyring.seal_part(&context("k")).expect("installed");
     let mut segments = seal_all(&mut sealer, &plain);
     let other_version = PartContext { version: VersionId::from_bytes([9; 16]), ..context("k") };
@@ -235,7 +248,8 @@ fn a4_of_all_arrangements_of_a_part_one_opens() {
     segments.push(seal_all(&mut sealer, &plain).swap_remove(1));
 
     let opener = keyring.open_part(&context("k"), &key).expect("its own key");
-    // opens[s][i][last]: whether segment s opens at index i; an arrangement opens if all of it does.
+    // opens[s][i][last]: whether segment s opens at index i; an arrangement opens if all of it
+    // does.
     let opens = |segment: usize, index: usize, last: bool| {
         opener.open_segment(index as u64, last, &mut segments[segment].clone()).is_ok()
     };

@@ -1,5 +1,5 @@
-//! Attack A22: after the call, this process has no core dumps. A file of its own, because it changes
-//! the whole process.
+//! Attack A22: after the call, this process has no core dumps. A file of its own, because it
+//! changes the whole process.
 
 use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 

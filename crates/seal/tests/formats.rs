@@ -1,6 +1,6 @@
 //! Golden bytes: every version ever shipped is read for ever, and what is written today is the same
-//! bytes that were written on the first day. The files are never edited; `HAVRE_WRITE_GOLDEN=1` writes
-//! those that do not exist yet.
+//! bytes that were written on the first day. The files are never edited; `HAVRE_WRITE_GOLDEN=1`
+//! writes those that do not exist yet.
 
 mod support;
 
@@ -61,7 +61,7 @@ fn keys_of_version_1_are_read_and_written() {
 fn segments_of_version_1_are_read_and_written() {
     let keyring = keyring("golden part");
     let place = context("dir/ключ");
-    let plain: Vec<u8> = (0..SEGMENT_BYTES + 5).map(|at| (at % 251) as u8).collect();
+    let plain = plain(SEGMENT_BYTES + 5);
     let (mut sealer, key) = keyring.seal_part(&place).expect("installed");
     let sealed = seal_all(&mut sealer, &plain).concat();
 

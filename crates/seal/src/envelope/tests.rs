@@ -1,5 +1,5 @@
-//! What an envelope refuses when the layer above it is taken away: the allow-list (A2), the choice of
-//! the wrapping key (A1, A5), and AES-GCM's promise that a ciphertext has one key (A9).
+//! What an envelope refuses when the layer above it is taken away: the allow-list (A2), the choice
+//! of the wrapping key (A1, A5), and AES-GCM's promise that a ciphertext has one key (A9).
 
 use super::*;
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
@@ -36,7 +36,7 @@ fn context(key: &str, part: u16) -> PartContext<'_> {
 #[test]
 fn a_wrapped_key_reads_back() {
     let envelope = wrap(&key(10), 7, &key(20), &context("k", 1), &entropy());
-    let parsed = Envelope::parse(&envelope.to_bytes()).expect("it was just written");
+    let parsed = Envelope::parse(&envelope.encode()).expect("it was just written");
     assert_eq!(parsed.epoch, 7);
     let opened = unwrap(&key(10), &parsed, &context("k", 1)).expect("the same key and place");
     assert!(opened.is_same(&key(20)));
@@ -68,7 +68,8 @@ fn the_allow_list_has_one_entry() {
     }
 }
 
-// Attack A1: the same bytes as wrapping key at every level, so that only the place tells them apart.
+// Attack A1: the same bytes as wrapping key at every level, so that only the place tells them
+// apart.
 #[test]
 fn one_key_at_two_levels_wraps_for_one_place_only() {
     let (tenant, bucket) = (TenantId::from_bytes([1; 16]), BucketId::from_bytes([2; 16]));
@@ -99,7 +100,7 @@ fn one_key_at_two_levels_wraps_for_one_place_only() {
 #[test]
 fn no_field_of_an_envelope_can_be_changed() {
     let envelope = wrap(&key(10), 7, &key(20), &context("k", 1), &entropy());
-    let bytes = envelope.to_bytes();
+    let bytes = envelope.encode();
     for bit in 0..bytes.len() * 8 {
         let mut other = bytes;
         other[bit / 8] ^= 1 << (bit % 8);
@@ -131,8 +132,8 @@ fn an_envelope_crafted_for_two_keys_opens_under_one() {
     }
 }
 
-/// A 32-byte ciphertext with a tag that is right under both keys: GHASH is linear in the first block,
-/// whose factors are the third powers of the hash keys.
+/// A 32-byte ciphertext with a tag that is right under both keys: GHASH is linear in the first
+/// block, whose factors are the third powers of the hash keys.
 fn crafted(keys: &[[u8; 32]; 2], binding: &[u8; 32]) -> [u8; SEALED_KEY_BYTES] {
     let mut nonce = [0; 16];
     nonce[11] = 1; // the only message is the final one

@@ -106,6 +106,11 @@ pub fn context(key: &str) -> PartContext<'_> {
     PartContext { tenant: ALICE, bucket: ALICE_1, key, version, part: 0 }
 }
 
+/// `length` bytes, of which no two neighbouring segments are equal.
+pub fn plain(length: usize) -> Vec<u8> {
+    (0..=250).cycle().take(length).collect()
+}
+
 /// `plain` cut and sealed as a part.
 pub fn seal_all(sealer: &mut PartSealer, plain: &[u8]) -> Vec<Vec<u8>> {
     let count = usize::try_from(havre_seal::segments(plain.len() as u64)).expect("a small part");
