@@ -1,7 +1,7 @@
 //! When a write may be answered.
 //!
-//! **Invariant.** [`Acknowledgement::Within`] means that for every coalition that must not be able to
-//! cut off, the stored shards outside its reach are at least `k` (I1).
+//! **Invariant.** [`Acknowledgement::Within`] means that for every coalition that must not be able
+//! to cut off, the stored shards outside its reach are at least `k` (I1).
 //!
 //! **Deliberately absent.** What to do below the guarantee: refuse or degrade is the engine's, by
 //! [`crate::PlacementPolicy::on_outage`].

@@ -1,7 +1,8 @@
 //! Coalitions: sets of parties that act together, resolved to the sites within their reach.
 //!
-//! **Invariant.** Of all coalitions that a guarantee stands for, only those of several parties whose
-//! reach lies within another's of the same entry are left out: what holds for the wider holds for them.
+//! **Invariant.** Of all coalitions that a guarantee stands for, only those of several parties
+//! whose reach lies within another's of the same entry are left out: what holds for the wider holds
+//! for them.
 //!
 //! **Deliberately absent.** Limits in shards: they depend on the geometry (`placement`).
 //!

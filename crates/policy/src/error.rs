@@ -184,7 +184,10 @@ pub enum PolicyError {
         known: String,
     },
     /// A name alone fits several parties.
-    #[error("policy {policy:?} names {party:?}, which may be {}; write one of these", .parties.join(" or "))]
+    #[error(
+        "policy {policy:?} names {party:?}, which may be {}; write one of these",
+        .parties.join(" or ")
+    )]
     AmbiguousParty {
         /// The policy.
         policy: String,
@@ -201,8 +204,8 @@ pub enum PolicyError {
     },
     /// Fewer sites than shards.
     #[error(
-        "policy {policy:?} disperses {} shards ({geometry}) but only {eligible} sites are eligible: \
-         each shard needs a site of its own",
+        "policy {policy:?} disperses {} shards ({geometry}) but only {eligible} sites are \
+         eligible: each shard needs a site of its own",
         .geometry.total()
     )]
     TooFewSites {
@@ -261,7 +264,8 @@ fn unholdable(
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
-    /// The policy does not allow the site: unknown, not listed, or within reach of an excluded party.
+    /// The policy does not allow the site: unknown, not listed, or within reach of an excluded
+    /// party.
     #[error("policy {policy:?} does not allow site {site}")]
     NotEligible {
         /// The policy.

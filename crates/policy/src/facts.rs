@@ -1,8 +1,8 @@
 //! The declared facts, and which sites each party can reach by them.
 //!
 //! **Invariant.** The exposure of a site has its operator, whoever owns that operator by the
-//! threshold, the jurisdiction of its location and the jurisdictions of all of those; spelling cannot
-//! split a party in two (case, a repeated LEI or legal name, `US-VA` without `US`).
+//! threshold, the jurisdiction of its location and the jurisdictions of all of those; spelling
+//! cannot split a party in two (case, a repeated LEI or legal name, `US-VA` without `US`).
 //!
 //! **Deliberately absent.** Whether the facts are true. Control rules other than one threshold, and
 //! alliances, which widen exposure when they come; the trust domain's own host, key service and
@@ -131,8 +131,8 @@ impl fmt::Display for Link {
     }
 }
 
-/// The id of the site with this name: the first 8 bytes of SHA-256 over `havre site`, a zero byte and
-/// the name. Stored with every blob, which is why a site's name is permanent.
+/// The id of the site with this name: the first 8 bytes of SHA-256 over `havre site`, a zero byte
+/// and the name. Stored with every blob, which is why a site's name is permanent.
 #[must_use]
 pub fn site_id(name: &str) -> SiteId {
     let digest = Sha256::new().chain_update(b"havre site\0").chain_update(name).finalize();
@@ -158,7 +158,8 @@ impl Facts {
     /// `ownership_threshold` (a fraction, 0 to 1), or when neither is declared.
     ///
     /// # Errors
-    /// See [`FactsError`]: names repeated or unknown, fractions outside 0 to 1, codes that are none.
+    /// See [`FactsError`]: names repeated or unknown, fractions outside 0 to 1, codes that are
+    /// none.
     pub fn new(
         sites: Vec<SiteFacts>,
         operators: Vec<OperatorFacts>,

@@ -1,12 +1,12 @@
 //! Who could read, who could cut off, and where a shard may therefore go.
 //!
 //! Declared [`Facts`] say which parties stand behind each site. A [`PlacementPolicy`] holds a
-//! [`GuaranteeSpec`] against them: it refuses a configuration whose guarantee cannot hold, places the
-//! shards of each blob so that it does, and tells when enough of them are stored to say so.
+//! [`GuaranteeSpec`] against them: it refuses a configuration whose guarantee cannot hold, places
+//! the shards of each blob so that it does, and tells when enough of them are stored to say so.
 //!
-//! **Invariant.** No coalition that a guarantee names is ever permitted `k` shards of one blob (I2),
-//! and a write is acknowledged only when the stored shards outside each coalition's reach decode (I1).
-//! What is computed rests on the declared facts alone (I10).
+//! **Invariant.** No coalition that a guarantee names is ever permitted `k` shards of one blob
+//! (I2), and a write is acknowledged only when the stored shards outside each coalition's reach
+//! decode (I1). What is computed rests on the declared facts alone (I10).
 //!
 //! **Deliberately absent.** I/O, health, latency and capacity: the caller ranks the sites. Keys,
 //! names and contents: this crate knows blobs by id.

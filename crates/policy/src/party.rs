@@ -2,8 +2,8 @@
 //!
 //! **Invariant.** A [`PartyId`] is an index into the parties of the [`crate::Facts`] that made it.
 //!
-//! **Deliberately absent.** Alliances of jurisdictions and the trust domain's own parties: they come
-//! as further [`PartyKind`]s, hence `#[non_exhaustive]`.
+//! **Deliberately absent.** Alliances of jurisdictions and the trust domain's own parties: they
+//! come as further [`PartyKind`]s, hence `#[non_exhaustive]`.
 //!
 //! **Crash.** Ids change with the configuration and are never stored; kind and name are.
 
@@ -67,7 +67,8 @@ impl PartyId {
     }
 }
 
-/// A party: its kind and its name, shown as `kind:name`, which is also how the configuration names it.
+/// A party: its kind and its name, shown as `kind:name`, which is also how the configuration names
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
     /// What it is.

@@ -1,7 +1,7 @@
 //! Leave to hold one shard at one site.
 //!
-//! **Invariant.** A [`Permit`] exists only because a policy agreed that the site may hold this shard
-//! of this blob; it is consumed by the write, so one permit is one shard at one site (I2).
+//! **Invariant.** A [`Permit`] exists only because a policy agreed that the site may hold this
+//! shard of this blob; it is consumed by the write, so one permit is one shard at one site (I2).
 //!
 //! **Deliberately absent.** `Clone`, `Copy`, serialisation: a permit that could be kept or copied
 //! would prove nothing about the moment of the write.

@@ -4,10 +4,11 @@
 //! each placement it makes keeps every coalition below `k` shards (I2) and leaves `k` outside each
 //! coalition that must not cut off (I1).
 //!
-//! **Deliberately absent.** Health, price and latency: the caller's ranking. Which shards exist: the
-//! caller's sets.
+//! **Deliberately absent.** Health, price and latency: the caller's ranking. Which shards exist:
+//! the caller's sets.
 //!
-//! **Crash.** Built anew from the configuration at each start; the sites of a blob stand in its record.
+//! **Crash.** Built anew from the configuration at each start; the sites of a blob stand in its
+//! record.
 
 use crate::{
     Acknowledgement, Coalition, CoalitionId, Conflict, Facts, GuaranteeSpec, Harm, Permit,
@@ -60,8 +61,8 @@ pub struct PolicySpec {
     pub on_outage: OnOutage,
 }
 
-/// How much a policy promises; the greatest is the strictest. Compared in this order: coalitions that
-/// cannot cut off, parity shards, coalitions that cannot read, refusal before degradation.
+/// How much a policy promises; the greatest is the strictest. Compared in this order: coalitions
+/// that cannot cut off, parity shards, coalitions that cannot read, refusal before degradation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Strictness {
     cannot_cut_off: usize,
@@ -222,8 +223,8 @@ impl PlacementPolicy {
 
     /// A permit for each shard of `blob`, by index, each at a site of its own, such that the
     /// guarantee holds when all are stored. `ranking` has positions of sites, best first; a site it
-    /// leaves out is worse than all it has. Which site gets which index turns with the blob's id, so
-    /// that data shards, which are read first, spread evenly.
+    /// leaves out is worse than all it has. Which site gets which index turns with the blob's id,
+    /// so that data shards, which are read first, spread evenly.
     ///
     /// # Errors
     /// None today: the policy has proved that there is a placement.
@@ -266,8 +267,9 @@ impl PlacementPolicy {
         }
     }
 
-    /// A permit for one more shard of `blob`, as repairs and drains need it. `holders` are the sites
-    /// that hold shards of it already, those about to be deleted included: they can read until then.
+    /// A permit for one more shard of `blob`, as repairs and drains need it. `holders` are the
+    /// sites that hold shards of it already, those about to be deleted included: they can read
+    /// until then.
     ///
     /// # Errors
     /// When the site is not eligible or holds a shard already, or a coalition could then read (I2).

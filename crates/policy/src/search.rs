@@ -61,8 +61,8 @@ pub(crate) fn admits(limits: &[Limit], chosen: SiteSet) -> bool {
     limits.iter().all(|limit| limit.reach.intersection(chosen).len() <= limit.shards_max)
 }
 
-/// Sites that are alike: in the reach of the same limits. Leaving one of them out for another that is
-/// less wanted gains nothing.
+/// Sites that are alike: in the reach of the same limits. Leaving one of them out for another that
+/// is less wanted gains nothing.
 pub(crate) struct Alike([SiteSet; SITES_MAX]);
 
 impl Alike {

@@ -221,8 +221,8 @@ fn placement_prefers_the_ranking_as_far_as_the_guarantee_allows() {
 
 #[test]
 fn a_greedy_choice_that_leads_nowhere_is_taken_back() {
-    // Only b and c lie outside the reach of all three coalitions with a: taking a first, although it
-    // is ranked best, leaves no second site.
+    // Only b and c lie outside the reach of all three coalitions with a: taking a first, although
+    // it is ranked best, leaves no second site.
     let sites = vec![site("a", "x", "XA"), site("b", "y", "XB"), site("c", "z", "XC")];
     let operators = ["x", "y", "z"].map(operator).to_vec();
     let facts = Facts::new(sites, operators, 0.25).expect("sound");

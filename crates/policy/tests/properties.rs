@@ -298,7 +298,8 @@ proptest! {
                     prop_assert_eq!(policy.acknowledges(stored), Acknowledgement::Within);
                 }
             }
-            for (coalition, held) in policy.coalitions().iter().zip(policy.explain(&facts).coalitions) {
+            let explained = policy.explain(&facts).coalitions;
+            for (coalition, held) in policy.coalitions().iter().zip(explained) {
                 prop_assert!(coalition.reach.intersection(placement).len() <= held.shards_held);
                 prop_assert!(held.shards_held <= held.shards_max);
             }
@@ -325,7 +326,9 @@ proptest! {
                         prop_assert!(!oracle.nobody_reads(with));
                         prop_assert!(policy.could_read(with).is_some());
                     }
-                    Err(PlaceError::AlreadyHolds { .. }) => prop_assert!(holders.contains(position)),
+                    Err(PlaceError::AlreadyHolds { .. }) => {
+                        prop_assert!(holders.contains(position));
+                    }
                     Err(PlaceError::NotEligible { .. }) => {
                         prop_assert!(!oracle.eligible.contains(position));
                     }

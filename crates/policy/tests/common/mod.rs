@@ -7,17 +7,17 @@ use havre_policy::{
     PlacementPolicy, PolicyError, PolicySpec, SiteFacts,
 };
 
-pub fn site(name: &str, operator: &str, location: &str) -> SiteFacts {
+pub(crate) fn site(name: &str, operator: &str, location: &str) -> SiteFacts {
     SiteFacts { name: name.into(), operator: operator.into(), location: location.into() }
 }
 
-pub fn operator(name: &str) -> OperatorFacts {
+pub(crate) fn operator(name: &str) -> OperatorFacts {
     OperatorFacts { name: name.into(), ..OperatorFacts::default() }
 }
 
-/// Sites `s1`, `s2`, ...: two in each of so many jurisdictions `XA`, `XB`, ..., and as many operators
-/// `o0`, `o1`, ..., each with one site in its own jurisdiction and one in the next.
-pub fn two_in_each(jurisdictions: u8) -> Facts {
+/// Sites `s1`, `s2`, ...: two in each of so many jurisdictions `XA`, `XB`, ..., and as many
+/// operators `o0`, `o1`, ..., each with one site in its own jurisdiction and one in the next.
+pub(crate) fn two_in_each(jurisdictions: u8) -> Facts {
     let mut sites = Vec::new();
     for pair in 0..jurisdictions {
         let code = format!("X{}", char::from(b'A' + pair));
@@ -30,12 +30,12 @@ pub fn two_in_each(jurisdictions: u8) -> Facts {
     Facts::new(sites, operators, 0.25).expect("the facts are sound")
 }
 
-pub fn any_jurisdiction() -> GuaranteeSpec {
+pub(crate) fn any_jurisdiction() -> GuaranteeSpec {
     let any = vec![CoalitionSpec::AnyOne(PartyKind::Jurisdiction)];
     GuaranteeSpec { cannot_read: any.clone(), cannot_cut_off: any }
 }
 
-pub fn spec(k: u8, m: u8, guarantee: GuaranteeSpec) -> PolicySpec {
+pub(crate) fn spec(k: u8, m: u8, guarantee: GuaranteeSpec) -> PolicySpec {
     PolicySpec {
         name: "p".into(),
         k,
@@ -47,32 +47,32 @@ pub fn spec(k: u8, m: u8, guarantee: GuaranteeSpec) -> PolicySpec {
     }
 }
 
-pub fn policy(facts: &Facts, k: u8, m: u8) -> Result<PlacementPolicy, PolicyError> {
+pub(crate) fn policy(facts: &Facts, k: u8, m: u8) -> Result<PlacementPolicy, PolicyError> {
     PlacementPolicy::new(facts, spec(k, m, any_jurisdiction()))
 }
 
-pub fn blob(number: u64) -> BlobId {
+pub(crate) fn blob(number: u64) -> BlobId {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&number.to_be_bytes());
     BlobId::from_bytes(bytes)
 }
 
-pub fn index(raw: u8, geometry: Geometry) -> ShardIndex {
+pub(crate) fn index(raw: u8, geometry: Geometry) -> ShardIndex {
     ShardIndex::new(raw, geometry).expect("the index is of the geometry")
 }
 
-pub fn set(positions: &[usize]) -> SiteSet {
+pub(crate) fn set(positions: &[usize]) -> SiteSet {
     positions.iter().copied().collect()
 }
 
 /// Where a blob's permits lie.
-pub fn sites_of(facts: &Facts, permits: &[Permit]) -> Vec<usize> {
+pub(crate) fn sites_of(facts: &Facts, permits: &[Permit]) -> Vec<usize> {
     let position = |permit: &Permit| facts.position(permit.site()).expect("a declared site");
     permits.iter().map(position).collect()
 }
 
 /// Every subset of `of`.
-pub fn subsets(of: SiteSet) -> impl Iterator<Item = SiteSet> {
+pub(crate) fn subsets(of: SiteSet) -> impl Iterator<Item = SiteSet> {
     let positions: Vec<usize> = of.iter().collect();
     (0_u32..1 << positions.len()).map(move |bits| {
         let chosen = positions.iter().enumerate().filter(|(bit, _)| bits & 1 << bit != 0);

@@ -1,0 +1,10 @@
+//! The parts of the command line that can be used and tested without it.
+//!
+//! **Invariant.** Nothing here starts by itself: `main` composes.
+//!
+//! **Deliberately absent.** The engine, the server, the sites: their crates.
+//!
+//! **Crash.** See each module.
+
+pub mod check;
+pub mod config;
