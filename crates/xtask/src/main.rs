@@ -1,2 +1,205 @@
-//! To be written.
-fn main() {}
+//! The project's own tools. `cargo xtask help` lists them.
+//!
+//! **Invariant.** What CI runs is `cargo xtask test` and nothing else, so that a machine at hand can
+//! run the same.
+//!
+//! **Deliberately absent.** A command-line library: this program is built before everything else, and
+//! its seven commands do not need one.
+//!
+//! **Crash.** All that is written lies under `target/` and may be deleted.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a development tool: the real clock is what it measures"
+)]
+
+mod bench;
+mod clients;
+mod drill;
+mod install;
+mod layers;
+mod process;
+mod random;
+mod report;
+mod s3;
+mod server;
+mod suite;
+mod tidy;
+
+use anyhow::{Context, Result, bail};
+use report::Report;
+use server::Plan;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--fast]        install what the tests need, then run all of them; --fast leaves out
+                       clients and drills
+  install              only install what the tests need
+  tidy [--bless]       the rules of the house; --bless renews the hashes in docs/formats
+  layers               compare layers.toml with the packages' real dependencies
+  clients [NAME..] [--stopped] [--against yardstick]
+                       the client scenarios, with all sites or with two of them stopped
+  drill kill [--rounds N] [--seed N] [--against yardstick]
+                       kill -9 in the middle of a load, then look for what was acknowledged
+  drill power [--seconds N] [--seed N]
+                       the same with power cuts, on a disk of its own
+  bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
+                       measure the gateway beside s3s-fs; writes target/bench.json
+";
+
+fn main() -> ExitCode {
+    match dispatch(std::env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(words: Vec<String>) -> Result<()> {
+    let mut words = Words(words);
+    match words.take().as_deref() {
+        Some("test" | "ci") => {
+            let options = suite::Options { fast: words.flag("--fast") };
+            words.end()?;
+            suite::test(&options)
+        }
+        Some("install") => {
+            words.end()?;
+            install::all().map(drop)
+        }
+        Some("tidy") => {
+            let bless = words.flag("--bless");
+            words.end()?;
+            if bless {
+                tidy::bless()?;
+            }
+            tidy::check()
+        }
+        Some("layers") => {
+            words.end()?;
+            layers::check()
+        }
+        Some("clients") => run_clients(words),
+        Some("drill") => run_drill(words),
+        Some("bench") => run_bench(words),
+        None | Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some(other) => bail!("no command {other}\n{HELP}"),
+    }
+}
+
+fn run_clients(mut words: Words) -> Result<()> {
+    let mode = match words.flag("--stopped") {
+        true => clients::Mode::TwoStopped,
+        false => clients::Mode::Healthy,
+    };
+    let plan = plan(&mut words, "clients")?;
+    let only = words.rest()?;
+    install::all()?;
+    if mode == clients::Mode::TwoStopped {
+        plan.start()?.stop()?;
+    }
+    let mut report = Report::default();
+    clients::run_all(&mut report, &plan, &only, mode)?;
+    print!("\n{}", report.table());
+    if report.all_passed() { Ok(()) } else { bail!("not everything passed") }
+}
+
+fn run_drill(mut words: Words) -> Result<()> {
+    let name = words.take().context("which drill? kill or power")?;
+    let seed = words.value("--seed")?;
+    let mut report = Report::default();
+    match name.as_str() {
+        "kill" => {
+            let options = drill::Options::kill(words.value("--rounds")?.unwrap_or(200), seed);
+            let plan = plan(&mut words, "drill-kill")?;
+            words.end()?;
+            report.step("drill: kill -9", || drill::kill(&plan, &options));
+        }
+        "power" => {
+            let options = drill::Options::power(words.value("--seconds")?.unwrap_or(60), seed);
+            words.end()?;
+            let gateway = process::build("havre", "havre", &[])?;
+            report.step("drill: power cut", || drill::power(&gateway, &options));
+        }
+        other => bail!("no drill {other}; there are kill and power"),
+    }
+    print!("{}", report.table());
+    if report.all_passed() { Ok(()) } else { bail!("the drill failed") }
+}
+
+fn run_bench(mut words: Words) -> Result<()> {
+    let options = bench::Options {
+        only: words.value("--only")?,
+        seconds: words.value("--seconds")?.unwrap_or(2.0),
+        rounds: words.value("--rounds")?.unwrap_or(3),
+        policy: words.value("--policy")?,
+        nodelay: words.flag("--nodelay"),
+        yardstick_only: words.flag("--yardstick-only"),
+    };
+    words.end()?;
+    bench::run(&options)
+}
+
+/// The server that `--against` names, over a new data directory.
+fn plan(words: &mut Words, name: &str) -> Result<Plan> {
+    let data = suite::scratch(name)?;
+    match words.value::<String>("--against")?.as_deref() {
+        None | Some("havre") => Plan::gateway(&process::build("havre", "havre", &[])?, &data),
+        Some("yardstick") => Plan::yardstick(&bench::build_yardstick()?, &data, true),
+        Some(other) => bail!("--against havre or yardstick, not {other}"),
+    }
+}
+
+/// The words of a command line, taken one after another.
+struct Words(Vec<String>);
+
+impl Words {
+    /// The first word.
+    fn take(&mut self) -> Option<String> {
+        if self.0.is_empty() { None } else { Some(self.0.remove(0)) }
+    }
+
+    /// Takes a word that is there or not.
+    fn flag(&mut self, name: &str) -> bool {
+        let at = self.0.iter().position(|word| word == name);
+        at.map(|at| self.0.remove(at)).is_some()
+    }
+
+    /// Takes a word and the value after it.
+    fn value<T: FromStr>(&mut self, name: &str) -> Result<Option<T>> {
+        let Some(at) = self.0.iter().position(|word| word == name) else { return Ok(None) };
+        self.0.remove(at);
+        if at == self.0.len() {
+            bail!("{name} needs a value");
+        }
+        let text = self.0.remove(at);
+        match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => bail!("{name} {text} is no value for it"),
+        }
+    }
+
+    /// All that is left, none of which may be an option.
+    fn rest(self) -> Result<Vec<String>> {
+        match self.0.iter().find(|word| word.starts_with('-')) {
+            Some(unknown) => bail!("no option {unknown}\n{HELP}"),
+            None => Ok(self.0),
+        }
+    }
+
+    /// Nothing is left.
+    fn end(self) -> Result<()> {
+        match self.0.first() {
+            Some(unknown) => bail!("{unknown} is not understood\n{HELP}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Runs the client scenarios of `tests/clients` against a server.
+//!
+//! **Invariant.** A scenario that ends badly without saying what failed counts as one failure, and one
+//! that says nothing at all does too.
+//!
+//! **Deliberately absent.** What the scenarios check: it stands in their scripts.
+//!
+//! **Crash.** Scratch space under `target/clients/work` is emptied before each run.
+
+use crate::install;
+use crate::process::{attempt, root, tail};
+use crate::report::{Report, Tally};
+use crate::server::{Plan, Server};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long one scenario may take.
+const SCENARIO_DEADLINE: Duration = Duration::from_secs(900);
+
+/// The scenarios: the client's name and the script.
+const SCENARIOS: [(&str, &str); 7] = [
+    ("boto3", "with_boto3.py"),
+    ("aws", "with_aws.py"),
+    ("rclone", "with_rclone.py"),
+    ("restic", "with_restic.py"),
+    ("s3cmd", "with_s3cmd.py"),
+    ("pyarrow", "with_pyarrow.py"),
+    ("sdk-v3", "with_sdk_v3.mjs"),
+];
+
+/// What would lead a client to another configuration, network path or credential than the test's.
+const FOREIGN_ENVIRONMENT: [&str; 12] = [
+    "AWS_CA_BUNDLE",
+    "AWS_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "NODE_OPTIONS",
+];
+
+/// What the sites are like during a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// All answer.
+    Healthy,
+    /// Two of the six answer with errors only.
+    TwoStopped,
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::TwoStopped => "two-sites-stopped",
+        }
+    }
+}
+
+/// Runs the scenarios named in `only` (all when it is empty), in one mode, each a step of `report`.
+pub(crate) fn run_all(report: &mut Report, plan: &Plan, only: &[String], mode: Mode) -> Result<()> {
+    for name in only {
+        if !SCENARIOS.iter().any(|(known, _)| known == name) {
+            bail!("no scenario {name}; there are {}", SCENARIOS.map(|(name, _)| name).join(", "));
+        }
+    }
+    if mode == Mode::TwoStopped {
+        allow_degraded(&plan.data)?;
+    }
+    let server = plan.start()?;
+    let stopped = match mode {
+        Mode::Healthy => Vec::new(),
+        Mode::TwoStopped => stop_sites(&plan.data)?,
+    };
+    for (name, script) in SCENARIOS {
+        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
+            report.step(&format!("client {name}, {}", mode.name()), || {
+                scenario(&server, name, script, mode)
+            });
+        }
+    }
+    server.stop()?;
+    stopped.iter().try_for_each(StoppedSite::restore)
+}
+
+fn scenario(server: &Server, name: &str, script: &str, mode: Mode) -> Result<Tally> {
+    let work = install::clients().join("work").join(format!("{name}-{}", mode.name()));
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work)?;
+    let scripts = root().join("tests/clients");
+    let mut command = if script.ends_with(".mjs") {
+        // Node looks for packages beside the script, so the script goes where the packages are.
+        let beside = install::node().join(script);
+        fs::copy(scripts.join(script), &beside)?;
+        let mut command = Command::new("node");
+        command.arg("--no-warnings").arg(beside);
+        command
+    } else {
+        let mut command = Command::new(install::python());
+        command.arg(scripts.join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    };
+    for name in FOREIGN_ENVIRONMENT {
+        command.env_remove(name);
+    }
+    let credential = &server.credential;
+    command
+        .current_dir(&work)
+        .env("S3_ENDPOINT", format!("http://{}", server.endpoint()))
+        .env("AWS_ACCESS_KEY_ID", &credential.access_key)
+        .env("AWS_SECRET_ACCESS_KEY", &credential.secret_key)
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("NO_PROXY", "127.0.0.1,localhost")
+        .env("no_proxy", "127.0.0.1,localhost")
+        .env("SCENARIO_MODE", mode.name())
+        .env("SCENARIO_WORK", &work)
+        .env("SCENARIO_DATA", install::clients().join("data"));
+    let log = format!("client-{name}-{}", mode.name());
+    let (ok, text) = attempt(&mut command, &log, SCENARIO_DEADLINE)?;
+    let _ = fs::remove_dir_all(&work);
+    for line in text.lines().filter(|line| line.starts_with("FAIL ")) {
+        println!("   {line}");
+    }
+    let tally = count(&text);
+    if (!ok && tally.failed == 0) || tally.passed + tally.failed == 0 {
+        bail!("the scenario broke off; the end of target/logs/{log}.log:\n{}", tail(&text));
+    }
+    Ok(tally)
+}
+
+fn count(text: &str) -> Tally {
+    let mut tally = Tally::default();
+    for line in text.lines() {
+        if line.starts_with("ok ") {
+            tally.passed += 1;
+        } else if line.starts_with("FAIL ") {
+            tally.failed += 1;
+        } else if let Some(skipped) = line.strip_prefix("skip ") {
+            tally.skipped.push(skipped.to_owned());
+        }
+    }
+    tally
+}
+
+/// With two of six sites gone, 3+3 cannot promise that a third jurisdiction may go too. The policy of a
+/// trial says "refuse" or "degrade"; this run is about the data path, so it says "degrade".
+fn allow_degraded(data: &Path) -> Result<()> {
+    let path = data.join("havre.toml");
+    let text = fs::read_to_string(&path).context("read havre.toml; was `havre up` run?")?;
+    let changed: Vec<String> = text
+        .lines()
+        .map(|line| match line.trim_start().strip_prefix("on_outage") {
+            Some(_) => "on_outage = \"degrade\"".to_owned(),
+            None => line.to_owned(),
+        })
+        .collect();
+    fs::write(path, changed.join("\n") + "\n").context("write havre.toml")
+}
+
+/// A site's folder that was moved away.
+struct StoppedSite {
+    folder: PathBuf,
+    aside: PathBuf,
+}
+
+impl StoppedSite {
+    /// Puts a file where the folder was, so that every operation fails and nothing makes it anew.
+    fn stop(folder: PathBuf) -> Result<Self> {
+        let aside = folder.with_extension("stopped");
+        fs::rename(&folder, &aside).with_context(|| format!("move {} away", folder.display()))?;
+        fs::write(&folder, b"this site is stopped\n")?;
+        Ok(Self { folder, aside })
+    }
+
+    fn restore(&self) -> Result<()> {
+        fs::remove_file(&self.folder)?;
+        fs::rename(&self.aside, &self.folder).context("put the site back")
+    }
+}
+
+fn stop_sites(data: &Path) -> Result<Vec<StoppedSite>> {
+    // One in each of two jurisdictions: the harder case for reads, since both lose a shard.
+    ["s2", "s5"].iter().map(|name| StoppedSite::stop(data.join("sites").join(name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenarios_lines_are_counted() {
+        let tally = count("ok one (0.1 s)\nnoise\nFAIL two: why\nskip three: cannot\nok four\n");
+        assert_eq!((tally.passed, tally.failed), (2, 1));
+        assert_eq!(tally.skipped, ["three: cannot"]);
+    }
+}

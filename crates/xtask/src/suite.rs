@@ -1,0 +1,144 @@
+//! `cargo xtask test`: everything that has to hold before a change lands, one step after another.
+//!
+//! **Invariant.** Every step runs, whatever failed before it, except where it would need what is not
+//! there; the closing line counts all of them.
+//!
+//! **Deliberately absent.** Parallel steps: two cores are the smallest machine, and timings in a log
+//! are worth more than minutes.
+//!
+//! **Crash.** `target/` keeps what was built and installed; the next run goes on from there.
+
+use crate::clients::{self, Mode};
+use crate::drill;
+use crate::install;
+use crate::layers;
+use crate::process::{attempt, build, cargo, run, tail, target};
+use crate::report::{Report, Tally};
+use crate::server::Plan;
+use crate::tidy;
+use anyhow::{Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CARGO_DEADLINE: Duration = Duration::from_secs(1500);
+/// Rounds of the kill drill.
+const KILL_ROUNDS: u64 = 200;
+/// How long the power-cut drill goes on.
+const POWER_SECONDS: u64 = 60;
+
+/// What `cargo xtask test` was asked to leave out.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// Only what needs no client and no drill.
+    pub(crate) fast: bool,
+}
+
+/// Runs everything. An error only when something failed.
+pub(crate) fn test(options: &Options) -> Result<()> {
+    let mut report = Report::default();
+    let installed = options.fast || report.step("install", install::all);
+    report.step("fmt", || {
+        let mut fmt = cargo(&["fmt", "--all", "--", "--check"]);
+        run(&mut fmt, "fmt", CARGO_DEADLINE).map(|_| Tally::one())
+    });
+    report.step("tidy", || tidy::check().map(|()| Tally::one()));
+    report.step("layers", || layers::check().map(|()| Tally::one()));
+    report.step("clippy", || {
+        let mut clippy = cargo(&["clippy", "--release", "--quiet", "--ignore-rust-version"]);
+        clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]);
+        run(&mut clippy, "clippy", CARGO_DEADLINE).map(|_| Tally::one())
+    });
+    report.step("cargo test", cargo_test);
+    if !options.fast {
+        let mut gateway = None;
+        report.step("build the gateway", || {
+            gateway = Some(build("havre", "havre", &[])?);
+            Ok(Tally::one())
+        });
+        if let Some(gateway) = gateway {
+            if installed {
+                with_clients(&mut report, &gateway);
+            }
+            report.step("drill: kill -9", || {
+                let plan = Plan::gateway(&gateway, &scratch("drill-kill")?)?;
+                drill::kill(&plan, &drill::Options::kill(KILL_ROUNDS, None))
+            });
+            report.step("drill: power cut", || {
+                drill::power(&gateway, &drill::Options::power(POWER_SECONDS, None))
+            });
+        }
+    }
+    print!("\n{}", report.table());
+    if report.all_passed() { Ok(()) } else { bail!("not everything passed") }
+}
+
+fn with_clients(report: &mut Report, gateway: &Path) {
+    for mode in [Mode::Healthy, Mode::TwoStopped] {
+        let outcome = scratch("clients").and_then(|data| {
+            let plan = Plan::gateway(gateway, &data)?;
+            if mode == Mode::TwoStopped {
+                // The first start makes the sites; the run itself starts on what is there.
+                plan.start()?.stop()?;
+            }
+            clients::run_all(report, &plan, &[], mode)
+        });
+        if let Err(error) = outcome {
+            report.step("the gateway under the clients", || Err(error));
+        }
+    }
+    let _ = fs::remove_dir_all(target().join("data"));
+}
+
+/// A new empty folder for a server's data.
+pub(crate) fn scratch(name: &str) -> Result<PathBuf> {
+    let folder = target().join("data").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.parent().expect("it was joined to a parent"))?;
+    Ok(folder)
+}
+
+fn cargo_test() -> Result<Tally> {
+    let mut test = cargo(&["test", "--release", "--ignore-rust-version", "--workspace"]);
+    test.arg("--no-fail-fast");
+    let (ok, text) = attempt(&mut test, "cargo-test", CARGO_DEADLINE)?;
+    let tally = count(&text);
+    for line in text.lines().filter(|line| line.ends_with("... FAILED")) {
+        println!("   {line}");
+    }
+    if !ok && tally.failed == 0 {
+        bail!("the end of target/logs/cargo-test.log:\n{}", tail(&text));
+    }
+    Ok(tally)
+}
+
+/// Adds up the `test result:` lines. A test that was filtered or ignored counts as nothing.
+fn count(text: &str) -> Tally {
+    let mut tally = Tally::default();
+    for line in text.lines().filter_map(|line| line.strip_prefix("test result: ")) {
+        for part in line.split(['.', ';']) {
+            let mut words = part.split_whitespace();
+            let (Some(number), Some(word)) = (words.next(), words.next()) else { continue };
+            let Ok(number) = number.parse::<u64>() else { continue };
+            match word {
+                "passed" => tally.passed += number,
+                "failed" => tally.failed += number,
+                _ => {}
+            }
+        }
+    }
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_lines_of_all_test_programs_are_added_up() {
+        let text = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out\n\
+                    noise\n\
+                    test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(count(text), Tally { passed: 15, failed: 2, skipped: Vec::new() });
+    }
+}
