@@ -118,8 +118,7 @@ impl Engine {
     /// # Errors
     /// See [`BucketError`].
     pub async fn delete_bucket(&self, bucket: &Arc<Bucket>) -> Result<(), BucketError> {
-        let reservation =
-            self.shared.reservations.alone(NAMES, &name_key(bucket.name())?).await;
+        let reservation = self.shared.reservations.alone(NAMES, &name_key(bucket.name())?).await;
         let gate = self.shared.reservations.alone(NAMES, &gate_key(bucket)).await;
         match self.shared.catalog.bucket_by_name(bucket.name()).await? {
             Some(row) if row.record.bucket == bucket.id() => {}
@@ -151,8 +150,7 @@ impl Engine {
         let rejected = |_| PutError::Internal("a fresh tenant key was rejected".into());
         self.shared.keyring.install_tenant(tenant, &key).map_err(rejected)?;
         let created = self.shared.ports.clock.now();
-        let record =
-            Record::Tenant(TenantRecord { tenant, name: name.to_owned(), key, created });
+        let record = Record::Tenant(TenantRecord { tenant, name: name.to_owned(), key, created });
         let entry = self.prepare(RecordScope::System, record, b"", Vec::new()).await?;
         self.commit_setting(entry).await?;
         Ok(tenant)
@@ -160,7 +158,7 @@ impl Engine {
 
     /// Settings go into the strictest policy's packs.
     async fn commit_setting(&self, entry: Entry) -> Result<(), PutError> {
-        let journal = &self.journals.0[self.shared.strictest_placement];
+        let journal = self.journal(self.shared.strictest_placement)?;
         journal.submit(vec![entry]).await?.result().await
     }
 

@@ -96,7 +96,10 @@ mod tests {
             let parts: Vec<Part> =
                 [&b"one"[..], b"", b"two and three"].map(|it| part(algorithm, it)).to_vec();
             let found = of_object(Some((algorithm, ChecksumKind::FullObject)), &parts);
-            assert_eq!(found.expect("all parts have one").value, digest(algorithm, b"onetwo and three"));
+            assert_eq!(
+                found.expect("all parts have one").value,
+                digest(algorithm, b"onetwo and three")
+            );
         }
     }
 

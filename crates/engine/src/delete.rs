@@ -26,11 +26,12 @@ impl Engine {
         condition: Condition,
     ) -> Result<(), PutError> {
         let placement = self.shared.placement_of(bucket);
-        let approach = self.journals.0[placement].approach();
+        let journal = self.journal(placement)?;
+        let approach = journal.approach();
         let Some(entry) = self.tombstone(bucket, key, &condition).await? else {
             return Ok(());
         };
-        let commit = self.journals.0[placement].submit(vec![entry]).await?;
+        let commit = journal.submit(vec![entry]).await?;
         drop(approach);
         commit.result().await
     }
@@ -42,7 +43,11 @@ impl Engine {
         keys: Vec<ObjectKey>,
     ) -> Vec<Result<(), PutError>> {
         let placement = self.shared.placement_of(bucket);
-        let approach = self.journals.0[placement].approach();
+        let Ok(journal) = self.journal(placement) else {
+            let refused = |_| self.journal(placement).map(|_| ());
+            return keys.iter().map(refused).collect();
+        };
+        let approach = journal.approach();
         let mut results: Vec<Result<(), PutError>> = Vec::with_capacity(keys.len());
         let mut commits = Vec::new();
         for (position, key) in keys.into_iter().enumerate() {
@@ -57,7 +62,7 @@ impl Engine {
                     continue;
                 }
             };
-            match self.journals.0[placement].submit(vec![entry]).await {
+            match journal.submit(vec![entry]).await {
                 Ok(commit) => {
                     commits.push((position, commit));
                     results.push(Ok(()));
@@ -85,12 +90,8 @@ impl Engine {
             return Ok(None);
         }
         let tenant = bucket.tenant();
-        let record = Record::Tombstone(TombstoneRecord {
-            tenant,
-            bucket: bucket.id(),
-            key,
-            version: None,
-        });
+        let record =
+            Record::Tombstone(TombstoneRecord { tenant, bucket: bucket.id(), key, version: None });
         let scope = RecordScope::Bucket(tenant, bucket.id());
         self.prepare(scope, record, b"", reservations).await.map(Some)
     }

@@ -28,8 +28,8 @@ use havre_policy::{Acknowledgement, OnOutage, Permit};
 use havre_seal::PartSealer;
 use havre_sites::{Fleet, Operation, SiteError, SiteErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Stripes that are sealed, dispersed and sent together: half a MiB for each site.
@@ -279,7 +279,8 @@ impl PartWriter {
         for stripe in 0..stripes {
             let last = extent_ends && stripe + 1 == stripes;
             let bytes = stripe_bytes.min(sealed - stripe * stripe_bytes);
-            let chunk_len = if last { bytes.div_ceil(self.window.data) } else { EXTENT_CHUNK_BYTES };
+            let chunk_len =
+                if last { bytes.div_ceil(self.window.data) } else { EXTENT_CHUNK_BYTES };
             let mut slot_len = chunk_len + TAG_BYTES;
             let mut data_len = None;
             if last {
@@ -460,9 +461,8 @@ impl OpenExtent {
         while !sends.is_empty() {
             let next = sends.next();
             let sent = if policy.acknowledges(taken) == Acknowledgement::Within {
-                let wait = patience
-                    .take()
-                    .unwrap_or_else(|| shared.ports.runtime.sleep(LAGGARD_WAIT_MAX));
+                let wait =
+                    patience.take().unwrap_or_else(|| shared.ports.runtime.sleep(LAGGARD_WAIT_MAX));
                 match future::select(next, wait).await {
                     Either::Left((sent, wait)) => {
                         patience = Some(wait);

@@ -144,9 +144,10 @@ impl Gathering<'_> {
 
     /// Whether everything wanted is there without any decoding.
     fn complete(&self) -> bool {
-        self.wanted.iter().zip(&self.opened).all(|(range, chunks)| {
-            range.is_empty() || chunks.is_some()
-        })
+        self.wanted
+            .iter()
+            .zip(&self.opened)
+            .all(|(range, chunks)| range.is_empty() || chunks.is_some())
     }
 
     fn whole(&self) -> impl Iterator<Item = (usize, &Chunks)> {
@@ -273,7 +274,12 @@ impl Gathering<'_> {
         true
     }
 
-    fn open(&self, index: ShardIndex, stripes: &Range<u64>, mut bytes: BytesMut) -> Option<BytesMut> {
+    fn open(
+        &self,
+        index: ShardIndex,
+        stripes: &Range<u64>,
+        mut bytes: BytesMut,
+    ) -> Option<BytesMut> {
         let last_stripe = self.blob.layout.stripes() - 1;
         let mut rest = &mut bytes[..];
         for stripe in stripes.clone() {
@@ -326,9 +332,7 @@ impl Gathering<'_> {
         let sources: Vec<(ShardIndex, &Chunks)> = self
             .whole()
             .take(self.data())
-            .filter_map(|(index, chunks)| {
-                Some((geometry.indices().nth(index)?, chunks))
-            })
+            .filter_map(|(index, chunks)| Some((geometry.indices().nth(index)?, chunks)))
             .collect();
         let mut offset = 0;
         for stripe in self.stripes.clone() {
@@ -344,9 +348,7 @@ impl Gathering<'_> {
                 .iter_mut()
                 .map(|chunks| &mut chunks.bytes[offset..offset + chunk_len])
                 .collect();
-            self.blob
-                .code
-                .reconstruct_data(&available, &missing, &mut outputs);
+            self.blob.code.reconstruct_data(&available, &missing, &mut outputs);
             offset += chunk_len + TAG_BYTES;
         }
         for (index, chunks) in missing.iter().zip(rebuilt) {

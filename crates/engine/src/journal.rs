@@ -149,7 +149,6 @@ impl Journal {
         Ok(Commit(replies))
     }
 
-
     async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, PutError> {
         let bytes = u32::try_from(bytes).map_err(|_| PutError::TooLarge)?;
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).boxed();
@@ -216,8 +215,9 @@ impl Writer {
                 Ok(entry) => Some(entry),
                 Err(_) if self.approaching.load(Ordering::Relaxed) == 0 => None,
                 Err(_) => {
-                    let sleep =
-                        linger.take().unwrap_or_else(|| self.shared.ports.runtime.sleep(LINGER_MAX));
+                    let sleep = linger
+                        .take()
+                        .unwrap_or_else(|| self.shared.ports.runtime.sleep(LINGER_MAX));
                     let receive = std::pin::pin!(self.entries.recv());
                     match future::select(receive, sleep).await {
                         Either::Left((entry, sleep)) => {

@@ -50,11 +50,30 @@ pub use object::{
 pub use shared::Parts;
 pub use start::{StartError, StartReport};
 
-use shared::{Journals, Shared};
-use std::sync::Arc;
+use journal::Journal;
+use shared::Shared;
+use std::sync::{Arc, OnceLock};
 
 /// The data path of one gateway.
 pub struct Engine {
     shared: Arc<Shared>,
-    journals: Journals,
+    /// Empty until every acknowledged pack is known to be in the catalog: nothing may be written before.
+    journals: OnceLock<Vec<Journal>>,
+}
+
+impl Engine {
+    /// The journal of a placement policy.
+    fn journal(&self, placement: usize) -> Result<&Journal, PutError> {
+        let journals = self.journals.get().ok_or_else(|| {
+            let reason = "too many sites are unreachable to know the last acknowledged writes";
+            PutError::Unavailable(reason.to_owned())
+        })?;
+        Ok(&journals[placement])
+    }
+
+    /// Whether writes are taken: false while too many sites are unreachable since the start.
+    #[must_use]
+    pub fn takes_writes(&self) -> bool {
+        self.journals.get().is_some()
+    }
 }

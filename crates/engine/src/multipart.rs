@@ -19,8 +19,8 @@ use crate::put::Commission;
 use havre_catalog::{PartRow, UploadsPage, UploadsQuery};
 use havre_model::limits::{OBJECT_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX};
 use havre_model::record::{
-    Body as RecordBody, Checksum, ObjectKey, ObjectRecord, Part, PartRecord, Record,
-    UploadAborted, UploadRecord,
+    Body as RecordBody, Checksum, ObjectKey, ObjectRecord, Part, PartRecord, Record, UploadAborted,
+    UploadRecord,
 };
 use havre_model::{UploadId, VersionId};
 use havre_seal::PartContext;
@@ -169,8 +169,7 @@ impl Engine {
         };
         let (tenant, id) = (bucket.tenant(), bucket.id());
         let record = Record::Part(PartRecord { tenant, bucket: id, upload, modified, part });
-        let commission =
-            Commission { written, ..self.commission(bucket, vec![gate, reserved]) };
+        let commission = Commission { written, ..self.commission(bucket, vec![gate, reserved]) };
         self.commit_record(bucket, record, b"", commission).await?;
         Ok(info)
     }
@@ -199,8 +198,7 @@ impl Engine {
     ) -> Result<ObjectInfo, CompleteError> {
         let gate = self.enter(bucket).await?;
         let ended = self.shared.reservations.alone(bucket.id(), &upload_key(upload)).await;
-        let Some(upload_info) =
-            self.upload(bucket, &key, upload).await.map_err(PutError::from)?
+        let Some(upload_info) = self.upload(bucket, &key, upload).await.map_err(PutError::from)?
         else {
             return self.completed_before(bucket, &key, upload).await;
         };

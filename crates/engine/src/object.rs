@@ -55,7 +55,6 @@ impl Bucket {
     pub const fn created(&self) -> Timestamp {
         self.record.created
     }
-
 }
 
 /// What a write asks for beside its body.

@@ -50,7 +50,8 @@ impl Engine {
         }
         let placement = self.shared.placement_of(bucket);
         let small = request.bytes.is_some_and(|bytes| bytes <= INLINE_BYTES_MAX as u64);
-        let approach = small.then(|| self.journals.0[placement].approach());
+        let approach = self.journal(placement)?.approach();
+        let approach = small.then_some(approach);
         // A condition that fails already is told before the body is taken; it is decided again below.
         if !request.condition.is_none() {
             self.check_condition(bucket, &key, &request.condition).await?;
@@ -177,8 +178,14 @@ impl Engine {
             Taken::Extents { key, part } => {
                 let extents = part.extents.clone();
                 let checksum = None;
-                let whole =
-                    Part { number: 0, bytes: part.bytes, etag: String::new(), checksum, key, extents };
+                let whole = Part {
+                    number: 0,
+                    bytes: part.bytes,
+                    etag: String::new(),
+                    checksum,
+                    key,
+                    extents,
+                };
                 (part.bytes, RecordBody::Parts(vec![whole]), Bytes::new(), Some(part))
             }
         };
@@ -225,7 +232,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let journal = &self.journals.0[placement];
+        let journal = self.journal(placement)?;
         let commit = journal.submit(vec![entry]).await?;
         drop(approach);
         let result = commit.result().await;
@@ -249,11 +256,8 @@ impl Engine {
             record::RecordError::OutOfLimit(_) => PutError::TooLarge,
             other => PutError::Internal(other.to_string()),
         })?;
-        let sealed = self
-            .shared
-            .keyring
-            .seal_record(scope, &plain)
-            .map_err(|_| PutError::NoSuchBucket)?;
+        let sealed =
+            self.shared.keyring.seal_record(scope, &plain).map_err(|_| PutError::NoSuchBucket)?;
         Ok(Entry { record, sealed, reservations, holds: Vec::new(), below: false, ticket })
     }
 

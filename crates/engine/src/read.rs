@@ -19,9 +19,7 @@ use crate::shared::Shared;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use havre_model::limits::{
-    EXTENT_PLAIN_BYTES_MAX, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES,
-};
+use havre_model::limits::{EXTENT_PLAIN_BYTES_MAX, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES};
 use havre_model::record::{self, Body, ObjectKey, ObjectRecord, Part, Record};
 use havre_seal::{PartContext, PartOpener, RecordScope};
 use std::ops::Range;
@@ -205,8 +203,7 @@ impl Planner {
         let to = window_end.min(wanted_end);
         let segments = first..to.div_ceil(segment_bytes);
         let is_last_extent = at + 1 == part.extents.len();
-        let part_ends =
-            is_last_extent && segments.end * segment_bytes >= extent_plain;
+        let part_ends = is_last_extent && segments.end * segment_bytes >= extent_plain;
         self.range.start += to - from;
         self.stripes_max = WINDOW_STRIPES as u64;
         Ok(Some(Window {

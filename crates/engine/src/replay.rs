@@ -139,8 +139,12 @@ impl Shared {
             match list {
                 Ok(names) => {
                     for (chain, number, blob) in names {
-                        let sites: &mut SiteSet =
-                            survey.packs.entry(chain).or_default().entry((number, blob)).or_default();
+                        let sites: &mut SiteSet = survey
+                            .packs
+                            .entry(chain)
+                            .or_default()
+                            .entry((number, blob))
+                            .or_default();
                         *sites = sites.with(position);
                     }
                 }
@@ -379,7 +383,11 @@ impl Replay<'_> {
     }
 
     /// No chain brings the missing keys.
-    async fn without_keys(&mut self, survey: &Survey, chains: &[ChainId]) -> Result<(), ReplayError> {
+    async fn without_keys(
+        &mut self,
+        survey: &Survey,
+        chains: &[ChainId],
+    ) -> Result<(), ReplayError> {
         if !self.accept_loss {
             return Err(ReplayError::WrongKey(chains.len() as u64));
         }
@@ -400,12 +408,14 @@ impl Replay<'_> {
         let (mut number, mut link) =
             state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
         let shared = self.shared;
-        let behind = survey.packs.get(&chain).into_iter().flatten();
-        let behind = behind.filter(move |((candidate, _), _)| *candidate > number);
-        let reads = behind.map(|((number, blob), holders)| {
-            let name = BlobName::Pack { chain, number: *number, blob: *blob };
-            shared.read_pack(name, *holders)
-        });
+        let mut behind: Vec<(BlobName, SiteSet)> = Vec::new();
+        for ((candidate, blob), holders) in survey.packs.get(&chain).into_iter().flatten() {
+            if *candidate > number {
+                let name = BlobName::Pack { chain, number: *candidate, blob: *blob };
+                behind.push((name, *holders));
+            }
+        }
+        let reads = behind.into_iter().map(|(name, holders)| shared.read_pack(name, holders));
         let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
         let mut applies = FuturesOrdered::new();
         // A pack counts once the next one names it, or nothing comes after it.
@@ -458,7 +468,8 @@ impl Replay<'_> {
                     return Ok(ChainEnd::NeedsKey);
                 }
             }
-            while applies.len() >= APPLIES_MAX || applies.next().now_or_never().flatten().is_some() {
+            while applies.len() >= APPLIES_MAX || applies.next().now_or_never().flatten().is_some()
+            {
                 match applies.next().await {
                     Some(result) => result?,
                     None => break,
@@ -483,7 +494,12 @@ impl Replay<'_> {
     }
 
     /// Opens the records of a pack; `None` when a key is missing that may still come.
-    fn open(&mut self, chain: ChainId, pack: ReadPack, leave_unreadable: bool) -> Option<AppliedPack> {
+    fn open(
+        &mut self,
+        chain: ChainId,
+        pack: ReadPack,
+        leave_unreadable: bool,
+    ) -> Option<AppliedPack> {
         let keyring = &self.shared.keyring;
         let mut records = Vec::with_capacity(pack.slots.len());
         for slot in &pack.slots {

@@ -10,7 +10,6 @@ use crate::blob::BlobHandle;
 use crate::cache::Cache;
 use crate::error::{EngineError, ReadError};
 use crate::inflight::InFlight;
-use crate::journal::Journal;
 use crate::object::Bucket;
 use crate::reservations::Reservations;
 use crate::seqs::Seqs;
@@ -134,6 +133,3 @@ impl Shared {
         self.keyring.forget_bucket(bucket);
     }
 }
-
-/// The journals, one a policy, apart from [`Shared`] because their tasks hold it.
-pub(crate) struct Journals(pub(crate) Vec<Journal>);

