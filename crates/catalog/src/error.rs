@@ -23,8 +23,9 @@ pub enum CatalogError {
     /// call may succeed later.
     #[error("the catalog's storage failed: {0}")]
     Storage(String),
-    /// A pack came before the one in front of it; nothing was applied. Apply the missing packs first.
-    #[error("pack {number} of chain {chain} does not follow {applied}, the last one applied")]
+    /// A pack came that does not refer to the last one applied; nothing was applied. Apply the packs in
+    /// between first.
+    #[error("pack {number} of chain {chain} does not refer to {applied}, the last one applied")]
     Gap {
         /// The chain.
         chain: ChainId,

@@ -39,7 +39,7 @@ pub trait Catalog: Send + Sync + 'static {
     /// is a no-op. Live, a chain's packs come in order; during a recovery, in any.
     ///
     /// # Errors
-    /// [`CatalogError::Gap`] when, live, the pack in front of it is not applied.
+    /// [`CatalogError::Gap`] when, live, it does not refer to the last pack applied.
     async fn apply(&self, pack: AppliedPack) -> Result<(), CatalogError>;
 
     /// `count` sequence numbers that were never handed out before and never will be again, above every

@@ -246,7 +246,7 @@ pub struct UploadsPage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadEntry {
     /// An upload.
-    Upload(UploadRow),
+    Upload(Box<UploadRow>),
     /// A common prefix, the delimiter included.
     Prefix(String),
 }

@@ -18,7 +18,6 @@ use rusqlite::Connection;
 
 const FORGET_TOMBSTONES: &str = "DELETE FROM tombstone WHERE seq < $1";
 const FORGET_UPLOADS: &str = "DELETE FROM ended_upload WHERE seq < $1";
-const FORGET_BUCKETS: &str = "DELETE FROM ended_bucket WHERE seq < $1";
 const RAISE_SEQ_LIMIT: &str = "UPDATE state SET seq_limit = $1 WHERE seq_limit < $1";
 const SEQ_LIMIT: &str = "SELECT seq_limit FROM state";
 const SET_RECOVERING: &str = "UPDATE state SET recovering = $1";
@@ -73,7 +72,7 @@ fn apply_record(
 
 /// A bucket's id never comes back: its end is final, whatever the seq of what comes late.
 fn end_bucket(change: &mut Change<'_>, seq: Seq, bucket: BucketId) -> Result<()> {
-    tenants::end_bucket(change, seq, bucket)?;
+    tenants::end_bucket(change, bucket)?;
     uploads::end_bucket(change, seq, bucket)?;
     versions::end_bucket(change, bucket)
 }
@@ -81,7 +80,6 @@ fn end_bucket(change: &mut Change<'_>, seq: Seq, bucket: BucketId) -> Result<()>
 fn forget_ends(conn: &Connection, below: i64) -> Result<()> {
     execute(conn, FORGET_TOMBSTONES, [below])?;
     execute(conn, FORGET_UPLOADS, [below])?;
-    execute(conn, FORGET_BUCKETS, [below])?;
     Ok(())
 }
 

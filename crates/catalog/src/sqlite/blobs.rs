@@ -11,7 +11,6 @@
 use super::change::Change;
 use super::stored::{Result, all, execute, limit_column, one};
 use crate::{AppliedPack, BlobRow, BlobState, CatalogError, stored_whole};
-use havre_model::limits::EXTENT_CHUNK_BYTES;
 use havre_model::record::{BlobSecret, Extent, Part};
 use havre_model::{BlobId, BlobName, ChainId, Geometry, SiteId};
 use rusqlite::{Connection, Row, params};
@@ -28,7 +27,7 @@ const FLAG: &str = "UPDATE blob SET below_guarantee = 1 \
      WHERE blob = $1 AND incomplete = 1 AND below_guarantee = 0 RETURNING needs";
 const FORGET: &str = "DELETE FROM blob WHERE blob = $1 AND needs = 0";
 const NOTE: &str =
-    "UPDATE blob SET stored = $2, incomplete = $3, below_guarantee = $4 WHERE blob = $1";
+    "UPDATE blob SET stored = $1, incomplete = $2, below_guarantee = $3 WHERE blob = $4";
 
 macro_rules! select {
     ($rest:literal) => {
@@ -212,7 +211,7 @@ pub(super) fn note(change: &mut Change<'_>, blob: BlobId, stored: u32, lost: u32
     let now = (row.stored | stored) & !lost & all_shards(row.geometry);
     let incomplete = !stored_whole(row.geometry, now);
     let is_below = was_below && incomplete;
-    execute(change.conn, NOTE, params![blob.as_bytes(), now, incomplete, is_below])?;
+    execute(change.conn, NOTE, params![now, incomplete, is_below, blob.as_bytes()])?;
     if needs > 0 {
         change.totals.incomplete += i64::from(incomplete) - i64::from(was);
         change.totals.below_guarantee += i64::from(is_below) - i64::from(was_below);
@@ -298,5 +297,3 @@ fn read(row: &Row<'_>) -> Result<BlobRow> {
         },
     })
 }
-
-const _: () = assert!(EXTENT_CHUNK_BYTES <= i64::MAX as usize, "a chunk length fits its column");

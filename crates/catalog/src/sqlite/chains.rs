@@ -45,8 +45,7 @@ pub(super) fn advance(change: &Change<'_>, pack: &AppliedPack) -> Result<bool> {
         }
     } else {
         let state = one(change.conn, CHAIN, [chain], read)?;
-        let (applied, link) =
-            state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
+        let (applied, link) = state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
         if pack.number <= applied {
             return Ok(false);
         }

@@ -151,8 +151,7 @@ CREATE TABLE ended_upload (
 ) WITHOUT ROWID;
 CREATE INDEX ended_upload_by_seq ON ended_upload (seq);
 
+-- Kept for good: a bucket's id never comes back, and there are few.
 CREATE TABLE ended_bucket (
-    bucket BLOB PRIMARY KEY,
-    seq BIGINT NOT NULL
+    bucket BLOB PRIMARY KEY
 ) WITHOUT ROWID;
-CREATE INDEX ended_bucket_by_seq ON ended_bucket (seq);

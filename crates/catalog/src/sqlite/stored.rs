@@ -154,3 +154,52 @@ impl From<rusqlite::Error> for CatalogError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    /// SQLite counts `$N` as names, by first appearance; PostgreSQL counts them as numbers.
+    #[test]
+    fn placeholders_first_appear_in_the_order_of_their_numbers() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sqlite");
+        let mut statements = 0;
+        for file in fs::read_dir(directory).unwrap() {
+            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            for literal in text.split('"').filter(|literal| literal.contains("$1")) {
+                let numbers = literal.split('$').skip(1).filter_map(|rest| {
+                    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                    rest[..digits].parse::<usize>().ok()
+                });
+                let mut seen = 0;
+                for number in numbers {
+                    assert!(number <= seen + 1, "{literal}");
+                    seen = seen.max(number);
+                }
+                statements += 1;
+            }
+        }
+        assert!(statements > 30, "the literals were found");
+    }
+
+    #[test]
+    fn a_column_that_is_no_record_is_damage() {
+        for bytes in [&b""[..], &[ENCODING], &[ENCODING + 1, 0], &[ENCODING, 0xff, 0xff]] {
+            let read = unpack::<havre_model::record::BucketRecord>(bytes);
+            assert!(matches!(read, Err(CatalogError::Damaged(_))), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn every_checksum_reads_back_from_its_column() {
+        use ChecksumAlgorithm::{Crc32, Crc32c, Crc64nvme, Sha1, Sha256};
+        for algorithm in [Crc32, Crc32c, Crc64nvme, Sha1, Sha256] {
+            for kind in [ChecksumKind::FullObject, ChecksumKind::Composite] {
+                let column = checksum_column(algorithm, kind);
+                assert_eq!(checksum_value(column), Ok((algorithm, kind)));
+            }
+        }
+        assert!(checksum_value(10).is_err() && checksum_value(-1).is_err());
+    }
+}

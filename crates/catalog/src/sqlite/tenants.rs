@@ -35,8 +35,8 @@ const PUT_BUCKET: &str = "INSERT INTO bucket (bucket, tenant, name, seq, record)
      SET tenant = excluded.tenant, name = excluded.name, seq = excluded.seq, \
      record = excluded.record";
 const DELETE_BUCKET: &str = "DELETE FROM bucket WHERE bucket = $1";
-const END_BUCKET: &str = "INSERT INTO ended_bucket (bucket, seq) VALUES ($1, $2) \
-     ON CONFLICT (bucket) DO UPDATE SET seq = excluded.seq WHERE ended_bucket.seq < excluded.seq";
+const END_BUCKET: &str =
+    "INSERT INTO ended_bucket (bucket) VALUES ($1) ON CONFLICT (bucket) DO NOTHING";
 const COUNTS: &str = "SELECT tenants, buckets, objects, bytes, uploads, parts, blobs, packs, \
      garbage, incomplete, below_guarantee FROM totals";
 
@@ -73,8 +73,8 @@ pub(super) fn put_bucket(change: &mut Change<'_>, seq: Seq, record: &BucketRecor
 }
 
 /// Ends a bucket; what it holds is the caller's.
-pub(super) fn end_bucket(change: &mut Change<'_>, seq: Seq, bucket: BucketId) -> Result<()> {
-    execute(change.conn, END_BUCKET, params![bucket.as_bytes(), seq_column(seq)?])?;
+pub(super) fn end_bucket(change: &mut Change<'_>, bucket: BucketId) -> Result<()> {
+    execute(change.conn, END_BUCKET, [bucket.as_bytes()])?;
     change.note_bucket_ended(bucket);
     let deleted = execute(change.conn, DELETE_BUCKET, [bucket.as_bytes()])?;
     change.totals.buckets -= i64::from(deleted == 1);

@@ -195,7 +195,7 @@ pub(super) fn uploads(conn: &Connection, query: &UploadsQuery) -> Result<Uploads
                 Step::Take => {
                     let record = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
                     let (seq, record) = (seq_value(row.get(1)?), unpack(record)?);
-                    page.entries.push(UploadEntry::Upload(UploadRow { record, seq }));
+                    page.entries.push(UploadEntry::Upload(Box::new(UploadRow { record, seq })));
                 }
                 Step::Prefix(bytes) => page.entries.push(UploadEntry::Prefix(text(&key[..bytes])?)),
                 Step::Seek(from) => {

@@ -45,7 +45,7 @@ const INSERT: &str = "INSERT INTO version (bucket, key, newest_first, older, mar
 const INSERT_MANIFEST: &str = "INSERT INTO manifest (seq, pack, pack_offset, pack_len, record) \
      VALUES ($1, $2, $3, $4, $5)";
 const SET_OLDER: &str =
-    "UPDATE version SET older = $4 WHERE bucket = $1 AND key = $2 AND newest_first = $3";
+    "UPDATE version SET older = $1 WHERE bucket = $2 AND key = $3 AND newest_first = $4";
 const DELETE: &str = "DELETE FROM version WHERE bucket = $1 AND key = $2 AND newest_first = $3";
 const DELETE_MANIFEST: &str = "DELETE FROM manifest WHERE seq = $1";
 const TAKE_MANIFEST: &str = "DELETE FROM manifest WHERE seq = $1 RETURNING record";
@@ -264,7 +264,7 @@ fn put(change: &mut Change<'_>, entry: Entry<'_>, below_guarantee: bool) -> Resu
 }
 
 fn set_older(conn: &Connection, slot: &Slot<'_>, newest_first: i64, older: bool) -> Result<()> {
-    execute(conn, SET_OLDER, params![slot.bucket.as_bytes(), slot.key, newest_first, older])?;
+    execute(conn, SET_OLDER, params![older, slot.bucket.as_bytes(), slot.key, newest_first])?;
     Ok(())
 }
 
