@@ -18,6 +18,7 @@ mod secret;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use error::ConfigError;
 pub use local::{LocalError, local_example, write_local};
@@ -243,18 +244,6 @@ impl Config {
 }
 
 impl Site {
-    /// The site's options with their secrets.
-    ///
-    /// # Errors
-    /// When a secret cannot be had.
-    pub fn options(&self) -> Result<BTreeMap<String, String>, SecretError> {
-        let value = |value: &OptionValue| match value {
-            OptionValue::Plain(text) => Ok(text.clone()),
-            OptionValue::Secret(secret) => Ok(secret.resolve()?.expose().to_owned()),
-        };
-        self.options.iter().map(|(key, option)| Ok((key.clone(), value(option)?))).collect()
-    }
-
     /// The device of a directory that exists: two sites on one disk are lost together.
     #[must_use]
     pub const fn device(&self) -> Option<u64> {

@@ -31,10 +31,10 @@ pub struct LocalError {
 #[must_use]
 pub fn local_example(access_key: &str) -> String {
     let mut text = format!(
-        r#"# Written by `havre up`: six directories that play the part of six sites, for trial. All of
-# them are on one disk, so this shows how Havre works and protects nothing. docs/configuration.md
-# explains every key, examples/havre.toml is a real one, and `havre check` explains what a
-# configuration means.
+        r#"# Written by `havre up`: six directories that play the part of six sites, for trial.
+# All of them are on one disk, so this shows how Havre works and protects nothing.
+# docs/configuration.md explains every key, examples/havre.toml is a real one, and `havre check`
+# explains what a configuration means.
 
 [gateway]
 data = "."

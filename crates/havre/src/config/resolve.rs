@@ -16,11 +16,12 @@ use super::{
         RawAdmin, RawConfig, RawCredential, RawGateway, RawLimits, RawListen, RawOption, RawSecret,
         RawSite, RawSiteLimits, RawTls,
     },
-    storage::Storage,
+    storage::{Storage, unknown_option},
 };
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -234,8 +235,8 @@ fn tls(
             Ok(Tls::SelfSigned { names })
         }
         _ => {
-            let reason = "tls is either certificate_file and key_file, or self_signed = true with, \
-                          wanted, names = [...]";
+            let reason = "tls is either certificate_file and key_file, or self_signed = true \
+                          (with names = [...] if wanted)";
             Err(source.error(&raw.span(), reason))
         }
     }
@@ -293,6 +294,9 @@ fn site(source: &Source<'_>, base: &Path, raw: &RawSite) -> Result<Site, ConfigE
     let mut options = BTreeMap::new();
     let mut plain = BTreeMap::new();
     for (key, value) in &raw.options {
+        if let Some(reason) = unknown_option(raw.url.get_ref(), key) {
+            return Err(source.error(&value.span(), reason));
+        }
         let option = match value.get_ref() {
             RawOption::Value(_) if is_secret(key) => {
                 let reason = format!(
@@ -300,6 +304,9 @@ fn site(source: &Source<'_>, base: &Path, raw: &RawSite) -> Result<Site, ConfigE
                      env = \"NAME\" }} or {{ file = \"PATH\" }}"
                 );
                 return Err(source.error(&value.span(), reason));
+            }
+            RawOption::Value(text) if is_path(raw.url.get_ref(), key) => {
+                OptionValue::Plain(absolute(source, base, text, &value.span())?)
             }
             RawOption::Value(text) => {
                 plain.insert(key.clone(), text.clone());
@@ -319,24 +326,35 @@ fn site(source: &Source<'_>, base: &Path, raw: &RawSite) -> Result<Site, ConfigE
     let url = raw.url.get_ref();
     let storage = Storage::new(url, &plain, base);
     let storage = storage.map_err(|reason| source.error(&raw.url.span(), reason))?;
-    let is_path = matches!(storage, Storage::Directory { .. }) && !url.starts_with("file:");
-    let url = match (is_path, base.join(url).to_str()) {
-        (false, _) => url.clone(),
-        (true, Some(path)) => path.to_owned(),
-        (true, None) => {
-            let reason = "the path is no UTF-8: move the configuration elsewhere";
-            return Err(source.error(&raw.url.span(), reason));
+    let url = match &storage {
+        Storage::Directory { .. } if !url.starts_with("file:") => {
+            absolute(source, base, url, &raw.url.span())?
         }
+        _ => url.clone(),
     };
     let limits = site_limits(source, &raw.limits)?;
     Ok(Site { name: raw.name.get_ref().clone(), url, options, limits, storage })
 }
 
+fn absolute(
+    source: &Source<'_>,
+    base: &Path,
+    path: &str,
+    span: &Range<usize>,
+) -> Result<String, ConfigError> {
+    let absolute = base.join(path).into_os_string().into_string();
+    absolute.map_err(|_| source.error(span, "the path is no UTF-8: move the file elsewhere"))
+}
+
+/// Whether an option is a file's path, and may be relative.
+fn is_path(url: &str, key: &str) -> bool {
+    matches!(key, "ca_file" | "credential_path") || (key == "key" && url.starts_with("sftp:"))
+}
+
 /// Whether an option of a backend, by its name, is a secret.
 pub(super) fn is_secret(key: &str) -> bool {
-    let words = ["secret", "password", "token", "account_key", "encryption_key", "customer_key"];
-    let public = key.ends_with("_path") || key.ends_with("_file") || key.ends_with("_id");
-    key == "credential" || (!public && words.iter().any(|word| key.contains(word)))
+    let words = ["secret", "password", "token", "account_key"];
+    key == "credential" || words.iter().any(|word| key.contains(word))
 }
 
 fn secret(base: &Path, env: Option<&str>, file: Option<&str>) -> Option<SecretRef> {

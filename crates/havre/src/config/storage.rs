@@ -45,17 +45,9 @@ impl Storage {
                 }
                 Ok(directory(path, base))
             }
-            Some((scheme @ ("s3" | "oss" | "gcs" | "azblob"), rest)) => {
-                bucket(scheme, rest, options).ok_or_else(|| {
-                    format!("{url:?} names no bucket; write {scheme}://bucket/folder")
-                })
+            Some((scheme, rest)) if !scheme.contains('/') => {
+                remote(scheme, rest, options).map_err(|reason| format!("{url:?}: {reason}"))
             }
-            Some((scheme @ ("webdav" | "webdavs" | "sftp"), rest)) => server(scheme, rest)
-                .ok_or_else(|| format!("{url:?} names no host; write {scheme}://host/folder")),
-            Some((scheme, _)) if !scheme.contains('/') => Err(format!(
-                "unknown scheme {scheme:?}; known are file, s3, oss, gcs, azblob, webdav, webdavs, \
-                 sftp and memory, or a plain path"
-            )),
             _ if url.is_empty() => Err("the URL is empty".to_owned()),
             _ => Ok(directory(url, base)),
         }
@@ -117,26 +109,98 @@ fn real(path: &Path) -> PathBuf {
     real
 }
 
-fn bucket(scheme: &str, rest: &str, options: &BTreeMap<String, String>) -> Option<Storage> {
-    let rest = rest.strip_prefix("//")?;
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    if bucket.is_empty() {
+/// The options that a URL's backend takes, those of all remote ones apart; `None` for no known one.
+fn options_of(scheme: &str) -> Option<&'static [&'static str]> {
+    Some(match scheme {
+        "s3" => &[
+            "region",
+            "endpoint",
+            "access_key_id",
+            "secret_access_key",
+            "session_token",
+            "role_arn",
+            "external_id",
+            "credentials",
+            "storage_class",
+            "virtual_host_style",
+        ],
+        "oss" => &[
+            "endpoint",
+            "access_key_id",
+            "access_key_secret",
+            "security_token",
+            "role_arn",
+            "external_id",
+            "credentials",
+            "addressing_style",
+        ],
+        "gcs" => {
+            &["endpoint", "credential", "credential_path", "token", "credentials", "storage_class"]
+        }
+        "azblob" => &["endpoint", "account_name", "account_key", "sas_token", "credentials"],
+        "webdav" | "webdavs" => &["username", "password", "token"],
+        "sftp" => &["key", "known_hosts"],
+        _ => return None,
+    })
+}
+
+/// Options of every remote backend.
+const OPTIONS_OF_ALL: [&str; 2] = ["ca_file", "conditional_put"];
+
+/// Why the option cannot be one of this URL's backend; `None` when it can.
+pub(super) fn unknown_option(url: &str, option: &str) -> Option<String> {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    let Some(known) = options_of(scheme) else {
+        return Some(format!("a site at a path or in memory has no option {option:?}"));
+    };
+    if known.contains(&option) || OPTIONS_OF_ALL.contains(&option) {
         return None;
     }
-    let in_query = query.split('&').find_map(|pair| pair.strip_prefix("endpoint="));
-    let endpoint = options.get("endpoint").map(String::as_str).or(in_query);
-    let provider = match endpoint {
-        Some(endpoint) => provider(endpoint),
-        None => match scheme {
-            "s3" => "amazonaws.com".to_owned(),
-            "gcs" => "storage.googleapis.com".to_owned(),
-            _ => options.get("account_name").cloned().unwrap_or_else(|| scheme.to_owned()),
-        },
+    let known = known.iter().chain(&OPTIONS_OF_ALL).copied().collect::<Vec<_>>().join(", ");
+    Some(format!("unknown option {option:?} of {scheme}; known are {known}"))
+}
+
+fn remote(scheme: &str, rest: &str, options: &BTreeMap<String, String>) -> Result<Storage, String> {
+    if options_of(scheme).is_none() {
+        return Err(
+            "the scheme is unknown; known are s3, oss, gcs, azblob, webdav, webdavs, sftp, \
+                    file and memory, or write a plain path"
+                .to_owned(),
+        );
+    }
+    let names = if matches!(scheme, "webdav" | "webdavs" | "sftp") { "host" } else { "bucket" };
+    let missing = || format!("no {names} is named; write {scheme}://{names}/folder");
+    let rest = rest.strip_prefix("//").ok_or_else(missing)?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.is_empty() {
+        return Err(missing());
+    }
+    if rest.contains(['?', '#']) {
+        return Err("a query or fragment has no meaning here; use options".to_owned());
+    }
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    if user.is_some_and(|user| scheme != "sftp" || user.contains(':')) {
+        return Err("a credential does not belong into a URL; use options".to_owned());
+    }
+    if path.split('/').any(|step| step == "." || step == "..") {
+        return Err("the folder has \".\" or \"..\" in it; write it plainly".to_owned());
+    }
+    let folder = path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let store = match names {
+        "host" => server(scheme, authority),
+        _ => bucket(scheme, authority, options),
     };
-    let root = options.get("root").map_or("", String::as_str);
-    let folder = folders(root).chain(folders(prefix)).collect();
-    Some(Storage::Remote { store: format!("{provider}/{}", bucket.to_ascii_lowercase()), folder })
+    Ok(Storage::Remote { store, folder })
+}
+
+fn bucket(scheme: &str, bucket: &str, options: &BTreeMap<String, String>) -> String {
+    let provider = match (options.get("endpoint"), scheme) {
+        (Some(endpoint), _) => provider(endpoint),
+        (None, "s3") => "amazonaws.com".to_owned(),
+        (None, "gcs") => "storage.googleapis.com".to_owned(),
+        (None, scheme) => scheme.to_owned(),
+    };
+    format!("{provider}/{}", bucket.to_ascii_lowercase())
 }
 
 /// The provider behind an endpoint. Bucket names of the large ones are unique over all regions, so
@@ -153,14 +217,8 @@ fn provider(endpoint: &str) -> String {
     known.map_or_else(|| host.to_owned(), |known| (*known).to_owned())
 }
 
-fn server(scheme: &str, rest: &str) -> Option<Storage> {
-    let rest = rest.strip_prefix("//")?;
-    let rest = rest.split('?').next().unwrap_or(rest);
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+fn server(scheme: &str, authority: &str) -> String {
     let host = authority.rsplit('@').next().unwrap_or(authority).to_ascii_lowercase();
-    if host.is_empty() {
-        return None;
-    }
     let port = match scheme {
         "sftp" => ":22",
         "webdavs" => ":443",
@@ -168,9 +226,5 @@ fn server(scheme: &str, rest: &str) -> Option<Storage> {
     };
     let host = host.strip_suffix(port).unwrap_or(&host);
     let family = if scheme == "sftp" { "sftp" } else { "webdav" };
-    Some(Storage::Remote { store: format!("{family}/{host}"), folder: folders(path).collect() })
-}
-
-fn folders(path: &str) -> impl Iterator<Item = String> + '_ {
-    path.split('/').filter(|name| !name.is_empty() && *name != ".").map(str::to_owned)
+    format!("{family}/{host}")
 }

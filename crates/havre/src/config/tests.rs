@@ -77,7 +77,7 @@ location = "SG"
 [site.options]
 endpoint = "https://s3.south.example"
 secret_access_key = { env = "HAVRE_TEST_SITE_SECRET" }
-enable_virtual_host_style = true
+virtual_host_style = true
 [site.limits]
 deadline_ms = 2500
 concurrency = 9
@@ -133,10 +133,7 @@ fn a_sound_configuration_reads_as_written() {
     assert_eq!(config.sites[0].url, "/nowhere/sites/a1");
     assert_eq!(config.sites[2].limits.deadline, Some(Duration::from_millis(2500)));
     assert_eq!(config.sites[2].limits.concurrency, Some(9));
-    assert_eq!(
-        config.sites[2].options["enable_virtual_host_style"],
-        OptionValue::Plain("true".into())
-    );
+    assert_eq!(config.sites[2].options["virtual_host_style"], OptionValue::Plain("true".into()));
     assert_eq!(config.credentials[0].tenant, "research");
     assert_eq!(config.facts().sites().len(), 6);
     assert!((config.ownership_threshold() - 0.5).abs() < f64::EPSILON);
@@ -365,7 +362,6 @@ fn secrets_do_not_stand_in_the_file() {
         ("credential", true),
         ("credential_path", false),
         ("sas_token", true),
-        ("oidc_token_file", false),
         ("password", true),
         ("endpoint", false),
     ] {
@@ -386,12 +382,20 @@ fn limits_are_above_zero() {
     );
 }
 
-/// The sound configuration with these URLs for sites `a1` and `b1`.
+/// The sound configuration with these URLs for sites `a1` and `b1`, each with its endpoint behind a
+/// blank if it has one.
 fn with_urls(base: &Path, first: &str, second: &str) -> Result<Config, ConfigError> {
-    let text = SOUND
-        .replace("url = \"sites/a1\"", &format!("url = \"{first}\""))
-        .replace("url = \"s3://bucket/one\"", &format!("url = \"{second}\""))
-        .replace("endpoint = \"https://s3.south.example\"\n", "");
+    let site = |text: &str| match text.split_once(' ') {
+        None => format!("url = \"{text}\""),
+        Some((url, endpoint)) => {
+            format!("url = \"{url}\"\noptions = {{ endpoint = \"{endpoint}\" }}")
+        }
+    };
+    let options = SOUND.find("[site.options]").expect("it has options");
+    let limits = SOUND.find("[site.limits]").expect("it has limits");
+    let text = format!("{}{}", &SOUND[..options], &SOUND[limits..])
+        .replace("url = \"sites/a1\"", &site(first))
+        .replace("url = \"s3://bucket/one\"", &site(second));
     Config::parse(&base.join("havre.toml"), &text)
 }
 
@@ -402,7 +406,8 @@ fn check_storage(base: &Path, first: &str, second: &str, same: bool) {
         Err(error) => {
             assert!(same, "{error}");
             assert!(error.reason().contains("same storage as site \"a1\" at line 54"), "{error}");
-            assert_eq!(error.line(), Some(64), "{error}");
+            let line = 64 + usize::from(first.contains(' '));
+            assert_eq!(error.line(), Some(line), "{error}");
         }
     }
 }
@@ -447,14 +452,10 @@ fn buckets_are_one_however_their_endpoint_is_written() {
         ("s3://b/one", "s3://b/two", false),
         ("s3://b/one", "s3://b/onetwo", false),
         ("s3://b", "s3://c", false),
-        ("s3://b?endpoint=https://s3.eu-1.amazonaws.com", "s3://b", true),
-        ("s3://b?endpoint=https://x.example", "s3://b?endpoint=https://X.example:443/", true),
-        ("s3://b?endpoint=https://x.example", "s3://b?endpoint=https://y.example", false),
-        (
-            "oss://b?endpoint=https://oss-a.aliyuncs.com",
-            "s3://b?endpoint=https://oss-a-internal.aliyuncs.com",
-            true,
-        ),
+        ("s3://b https://s3.eu-1.amazonaws.com", "s3://b", true),
+        ("s3://b https://x.example", "s3://b https://X.example:443/", true),
+        ("s3://b https://x.example", "s3://b https://y.example", false),
+        ("oss://b https://oss-a.aliyuncs.com", "s3://b https://oss-a-internal.aliyuncs.com", true),
         ("s3://b", "gcs://b", false),
         ("webdav://h/dav", "webdavs://H:443/dav/x", true),
         ("webdavs://h/dav", "webdavs://h:8443/dav", false),
@@ -470,10 +471,15 @@ fn buckets_are_one_however_their_endpoint_is_written() {
 fn urls_of_no_known_store_are_refused() {
     for (url, want) in [
         ("", "is empty"),
-        ("ftp://host/x", "unknown scheme"),
-        ("s3:///x", "names no bucket"),
-        ("s3:bucket", "names no bucket"),
-        ("sftp:///x", "names no host"),
+        ("ftp://host/x", "the scheme is unknown"),
+        ("ftp:x", "unknown"),
+        ("s3:///x", "no bucket is named"),
+        ("s3:bucket", "no bucket is named"),
+        ("s3://bucket?x=1", "use options"),
+        ("s3://key:secret@bucket", "credential"),
+        ("s3://bucket/a/../b", "plainly"),
+        ("sftp:///x", "no host is named"),
+        ("sftp://user:secret@host", "credential"),
         ("file://relative", "absolute path"),
     ] {
         let line = format!("url = \"{url}\"\noperator");
@@ -506,15 +512,56 @@ fn a_secret_is_read_from_a_file_that_not_everybody_may_read() {
 }
 
 #[test]
-fn a_site_gives_its_options_with_their_secrets() {
+fn options_of_other_backends_are_refused() {
+    check_refused("virtual_host_style", "virtual_hosts", "virtual_hosts", "known are region,");
+    let anchor = "url = \"sites/a1\"";
+    let with = format!("{anchor}\noptions = {{ region = \"x\" }}");
+    check_refused(anchor, &with, "options = {", "has no option \"region\"");
+}
+
+#[test]
+fn what_the_file_says_reaches_the_crates_and_the_rest_keeps_their_defaults() {
     let text = SOUND.replace("HAVRE_TEST_SITE_SECRET", "PATH");
+    let text = text.replace("virtual_host_style = true", "ca_file = \"ca.pem\"");
     let config = parse(&text).expect("it is sound");
-    let options = config.sites[2].options().expect("PATH is set");
-    assert_eq!(options["secret_access_key"], std::env::var("PATH").expect("set"));
-    assert_eq!(options["endpoint"], "https://s3.south.example");
+    let spec = config.sites[2].spec().expect("PATH is set");
+    assert_eq!((spec.name.as_str(), spec.url.as_str()), ("b1", "s3://bucket/one"));
+    assert_eq!(spec.options["secret_access_key"], std::env::var("PATH").expect("set"));
+    assert_eq!(spec.options["endpoint"], "https://s3.south.example");
+    assert_eq!(spec.options["ca_file"], "/nowhere/ca.pem");
+    assert_eq!(spec.limits.deadline, Duration::from_millis(2500));
+    assert_eq!(spec.limits.concurrency, 9);
+    let default = havre_sites::SiteLimits::default();
+    assert_eq!(spec.limits.wait_max, default.wait_max);
+    assert_eq!(spec.limits.part_bytes, default.part_bytes);
+    let server = config.server();
+    assert_eq!(server.listeners.len(), 2);
+    assert_eq!(server.admin, Some(config.admin.address));
+    assert_eq!(server.limits.header_timeout, Duration::from_millis(1500));
+    let default = havre_server::LimitsConfig::default();
+    assert_eq!(server.limits.body_timeout, default.body_timeout);
     let config = parse(SOUND).expect("it is sound");
-    let error = config.sites[2].options().expect_err("not set");
+    let error = config.sites[2].spec().expect_err("not set");
     assert!(error.to_string().contains("HAVRE_TEST_SITE_SECRET"), "{error}");
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let text = include_str!("../../../../docs/configuration.md");
+    let limits = havre_server::LimitsConfig::default();
+    for (key, value) in [
+        ("connections_max", limits.connections_max as u128),
+        ("handshake_timeout_ms", limits.handshake_timeout.as_millis()),
+        ("header_timeout_ms", limits.header_timeout.as_millis()),
+        ("body_timeout_ms", limits.body_timeout.as_millis()),
+        ("write_timeout_ms", limits.write_timeout.as_millis()),
+        ("shutdown_timeout_ms", limits.shutdown_timeout.as_millis()),
+        ("documents_bytes_max", limits.documents_bytes_max as u128),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(&format!("| `{key}`")));
+        let line = line.unwrap_or_else(|| panic!("{key} is not documented"));
+        assert!(line.replace(',', "").contains(&format!("| {value} |")), "{line} says not {value}");
+    }
 }
 
 #[test]
