@@ -217,3 +217,21 @@ fn multiply(rows: &[u8], chunks: &[&[u8]], out: &mut [&mut [u8]]) {
         start = block.end;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_of_inverses_is_bounded() {
+        let code = ErasureCode::new(Geometry::new(10, 4).expect("a valid geometry"));
+        let known = || code.shared.inverses.read().expect("no test panics under it").len();
+        for present in (0_u32..1 << 14).filter(|set| set.count_ones() == 10) {
+            let _ = code.inverse(present);
+            assert!((1..=INVERSES_MAX).contains(&known()));
+        }
+        let before = known();
+        let _ = code.inverse(0x3ff << 4);
+        assert_eq!(known(), before, "the last one is known");
+    }
+}

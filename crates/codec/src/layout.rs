@@ -206,3 +206,29 @@ impl ClaimedStripes {
             .then_some(Self { stripes: before as u64 + 1, last_sealed_len })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_length_tells_its_stripes_and_no_other_length_does() {
+        let geometry = Geometry::new(3, 2).expect("a valid geometry");
+        for chunk_bytes in [1, 2, 7, 64] {
+            let mut lengths = std::collections::BTreeSet::new();
+            for blob_bytes in 1..2000 {
+                let layout = Layout::new(geometry, chunk_bytes, blob_bytes);
+                let body =
+                    usize::try_from(layout.shard_bytes()).expect("small") - SHARD_HEADER_BYTES;
+                lengths.insert(body);
+                let last_sealed_len = layout.sealed_chunk_len(layout.stripes() - 1);
+                let claimed = ClaimedStripes { stripes: layout.stripes(), last_sealed_len };
+                assert_eq!(ClaimedStripes::of(body, chunk_bytes), Some(claimed));
+            }
+            for body in 0..*lengths.last().expect("some") {
+                let claimed = ClaimedStripes::of(body, chunk_bytes);
+                assert_eq!(claimed.is_some(), lengths.contains(&body), "{body}");
+            }
+        }
+    }
+}

@@ -169,6 +169,37 @@ fn a4_a_chunk_opens_at_its_own_place_only() {
 }
 
 #[test]
+fn a4_a_chunk_that_looks_like_an_end_does_not_end_the_blob() {
+    // The writer of the blob is the attacker: each chunk ends in what an end would say, 180 bytes in its
+    // stripe, and the true last chunk is as long as a full one. Only the flag tells them apart.
+    let mut bytes = noise(1, 2 * 192 + 180);
+    for chunk in bytes[..2 * 192].chunks_mut(64) {
+        chunk[60..].copy_from_slice(&180_u32.to_le_bytes());
+    }
+    let blob = Blob::of(BLOB, geometry(3, 3), 64, secret(1), bytes);
+    for (at, chunk) in blob.chunks(1).iter().enumerate() {
+        assert_eq!(chunk.len(), 80);
+        assert!(opens(&blob, at as u64, at == 2, chunk));
+        assert!(!opens(&blob, at as u64, at != 2, chunk));
+    }
+    let cut: Vec<_> = blob.files.iter().map(|file| &file[..SHARD_HEADER_BYTES + 80]).collect();
+    assert_eq!(gather(BLOB, &cut), Err(GatherError::TooFew));
+}
+
+#[test]
+fn a4_an_end_that_few_files_have_is_outvoted() {
+    // Two ends under one secret: only who knows the secret can make the second.
+    let (blob, longer) = (Blob::new((3, 3), 1, 500), Blob::new((3, 3), 1, 700));
+    for liar in 0..6 {
+        let mut files = blob.files.clone();
+        files[liar] = longer.files[liar].clone();
+        let gathered = gather(BLOB, &files).unwrap();
+        assert_eq!(gathered.bytes, blob.bytes);
+        assert_eq!(gathered.bad, [liar]);
+    }
+}
+
+#[test]
 fn a4_reordered_chunks_are_found_out() {
     let (blob, chunks) = five_chunks(1);
     for order in permutations((0..5).collect()) {
@@ -276,6 +307,8 @@ fn a5_a_shard_in_place_of_another_of_the_same_blob_is_taken_for_what_it_is() {
     assert_eq!(gathered.bytes, blob.bytes);
     let indices: Vec<_> = gathered.indices.iter().map(|index| index.unwrap().get()).collect();
     assert_eq!(indices, [5, 0, 5, 2]);
+    let copied = [&blob.files[0], &blob.files[0], &blob.files[1], &blob.files[2]];
+    assert_eq!(gather(BLOB, &copied).unwrap().bytes, blob.bytes);
     // A header that claims another index is no header of this blob.
     let mut file = blob.files[4].clone();
     file[8] = 1;

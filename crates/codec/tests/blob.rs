@@ -9,7 +9,7 @@
 mod common;
 
 use common::{BLOB, Blob, geometry, index, noise, secret};
-use havre_codec::shard::{combine, parse_header, verify_header};
+use havre_codec::shard::{CombineError, combine, parse_header, verify_header};
 use havre_codec::{
     BlobKeys, ErasureCode, GatherError, Layout, OpenedChunk, SHARD_HEADER_BYTES, gather,
 };
@@ -186,16 +186,22 @@ fn the_shares_that_another_library_makes_are_combined() {
 }
 
 #[test]
-fn fewer_than_k_shares_fit_every_secret() {
-    // The two shares of a 3-of-n sharing lie on one parabola through any value at zero: nothing that the
-    // shares alone say singles the secret out. (The commitment does, to who guesses 256 bits.)
-    let blob = Blob::new((3, 3), 8, 10);
-    let two: Vec<_> =
-        blob.files[..2].iter().map(|file| parse_header(file, BLOB).unwrap()).collect();
-    assert!(combine(&two).is_err());
-    for (file, other) in blob.files.iter().zip(&blob.files[1..]) {
-        assert_ne!(file[64..96], blob.secret.as_bytes()[..]);
-        assert_ne!(file[64..96], other[64..96]);
+fn fewer_than_k_shares_do_not_give_the_secret() {
+    for (k, m) in [(2, 2), (3, 3), (5, 3), (10, 4)] {
+        let blob = Blob::new((k, m), 8, 10);
+        let few = usize::from(k) - 1;
+        let headers: Vec<_> =
+            blob.files.iter().map(|file| parse_header(file, BLOB).unwrap()).collect();
+        assert_eq!(combine(&headers[..few]), Err(CombineError::TooFew));
+        // Neither as a polynomial of a lower degree, which would be no lock at all, nor in the clear.
+        for first in 0..=usize::from(m) {
+            let shares: Vec<blahaj::Share> = (first..first + few)
+                .map(|at| [&[at as u8 + 1], &blob.files[at][64..96]].concat())
+                .map(|bytes| blahaj::Share::try_from(bytes.as_slice()).unwrap())
+                .collect();
+            assert_ne!(blahaj::Sharks(k - 1).recover(&shares).unwrap(), blob.secret.as_bytes());
+            assert_ne!(blob.files[first][64..96], blob.secret.as_bytes()[..]);
+        }
     }
 }
 

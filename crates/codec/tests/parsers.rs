@@ -128,6 +128,29 @@ fn a_pack_is_full_at_its_limits() {
 }
 
 #[test]
+fn a_pack_beyond_its_limits_is_refused() {
+    let framed = |records: &[usize]| {
+        let mut bytes = pack_of(1, &[]);
+        bytes[88..92].copy_from_slice(&(records.len() as u32).to_le_bytes());
+        for len in records {
+            bytes.extend_from_slice(&(*len as u32).to_le_bytes());
+            bytes.resize(bytes.len() + len, 7);
+        }
+        pack::parse(&bytes).map(|pack| pack.slots.len())
+    };
+    let most = pack::SEALED_RECORD_BYTES_MAX;
+    let room = pack::PACK_FRAME_BYTES_MAX - PACK_HEADER_BYTES - 2 * pack::SLOT_HEADER_BYTES - most;
+    assert_eq!(framed(&[most]), Ok(1));
+    assert_eq!(framed(&[most + 1]), Err(CorruptPack::Malformed), "a record too long");
+    assert_eq!(framed(&[1, 0]), Err(CorruptPack::Malformed), "a record without bytes");
+    assert_eq!(framed(&[most, room]), Ok(2));
+    assert_eq!(framed(&[most, room + 1]), Err(CorruptPack::Malformed), "a frame too long");
+    let many = vec![1; PACK_RECORDS_MAX];
+    assert_eq!(framed(&many), Ok(PACK_RECORDS_MAX));
+    assert_eq!(framed(&[&many[..], &[1]].concat()), Err(CorruptPack::Malformed), "too many");
+}
+
+#[test]
 #[should_panic(expected = "a pack that is full is closed first")]
 fn an_empty_record_is_no_record() {
     PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default()).push(&[]);
