@@ -107,7 +107,11 @@ impl Engine {
         let scope = RecordScope::Tenant(tenant);
         let entry =
             self.prepare(scope, Record::Bucket(record.clone()), b"", vec![reservation]).await?;
-        self.commit_setting(entry).await?;
+        if let Err(error) = self.commit_setting(entry).await {
+            // Its key would stay in memory for nothing, once for each attempt (I8).
+            keyring.forget_bucket(bucket);
+            return Err(error.into());
+        }
         let bucket = Arc::new(Bucket::new(record));
         self.shared.buckets.insert(name.to_owned(), Arc::clone(&bucket));
         Ok(bucket)
@@ -152,7 +156,10 @@ impl Engine {
         let created = self.shared.ports.clock.now();
         let record = Record::Tenant(TenantRecord { tenant, name: name.to_owned(), key, created });
         let entry = self.prepare(RecordScope::System, record, b"", Vec::new()).await?;
-        self.commit_setting(entry).await?;
+        if let Err(error) = self.commit_setting(entry).await {
+            self.shared.keyring.forget_tenant(tenant);
+            return Err(error);
+        }
         Ok(tenant)
     }
 

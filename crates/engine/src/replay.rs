@@ -20,7 +20,7 @@ use havre_model::limits::SITE_LIST_PAGE_MAX;
 use havre_model::record::{self, Record};
 use havre_model::{BlobId, BlobName, ChainId, Seq, SiteId, SiteSet};
 use havre_policy::Harm;
-use havre_seal::{Keyring, OpenError};
+use havre_seal::{Keyring, OpenError, RecordScope};
 use havre_sites::{SiteError, SiteErrorKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -535,6 +535,10 @@ fn open_record(
 ) -> Result<havre_model::record::SequencedRecord, OpenError> {
     let opened = keyring.open_record(BytesMut::from(sealed))?;
     let (sequenced, _) = record::decode(&opened.bytes).map_err(|_| OpenError::Rejected)?;
+    // A bucket's key must not vouch for another bucket's or tenant's record (A5).
+    if scope_of(&sequenced.record) != opened.scope {
+        return Err(OpenError::Rejected);
+    }
     match &sequenced.record {
         Record::Tenant(tenant) => keyring.install_tenant(tenant.tenant, &tenant.key)?,
         Record::Bucket(bucket) => {
@@ -543,6 +547,22 @@ fn open_record(
         _ => {}
     }
     Ok(sequenced)
+}
+
+/// The scope that a record is sealed in.
+fn scope_of(record: &Record) -> RecordScope {
+    let (tenant, bucket) = match record {
+        Record::Tenant(_) => return RecordScope::System,
+        Record::Bucket(it) => return RecordScope::Tenant(it.tenant),
+        Record::BucketDeleted(it) => return RecordScope::Tenant(it.tenant),
+        Record::Object(it) => (it.tenant, it.bucket),
+        Record::Tombstone(it) => (it.tenant, it.bucket),
+        Record::DeleteMarker(it) => (it.tenant, it.bucket),
+        Record::Upload(it) => (it.tenant, it.bucket),
+        Record::Part(it) => (it.tenant, it.bucket),
+        Record::UploadAborted(it) => (it.tenant, it.bucket),
+    };
+    RecordScope::Bucket(tenant, bucket)
 }
 
 /// Whether an error of a site says that the site is away, rather than what it holds.

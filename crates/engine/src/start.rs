@@ -106,6 +106,14 @@ impl Engine {
         Ok((engine, report))
     }
 
+    /// An engine that only reads what the catalog has, beside a running one: for inspection.
+    ///
+    /// # Errors
+    /// When the policies do not hold together.
+    pub fn offline(parts: Parts) -> Result<Self, EngineError> {
+        Ok(Self { shared: Arc::new(Shared::new(parts)?), journals: OnceLock::new() })
+    }
+
     async fn open_journals(&self, gateway: &str) -> Result<(), StartError> {
         let shared = &self.shared;
         let chains = open_chains(shared, gateway).await?;

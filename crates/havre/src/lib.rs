@@ -7,4 +7,5 @@
 //! **Crash.** See each module.
 
 pub mod check;
+pub mod compose;
 pub mod config;

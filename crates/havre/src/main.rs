@@ -1,2 +1,176 @@
-//! To be written.
-fn main() {}
+//! `havre`: the command line.
+//!
+//! **Invariant.** Every command says what it did on standard output and why it failed on standard error, with a
+//! non-zero exit code; logs go to standard error and hold no secret.
+//!
+//! **Deliberately absent.** Anything but composition: the parts decide.
+//!
+//! **Crash.** Any command can be run again.
+
+mod collect;
+mod inspect;
+mod recover;
+mod serve;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use havre::{check, config::Config};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// S3 storage that no provider, operator or government can read, withhold or quietly rewrite.
+#[derive(Parser)]
+#[command(name = "havre", version, about, max_term_width = 100)]
+struct Cli {
+    /// How logs are written to standard error. What is logged is set by HAVRE_LOG (default: info).
+    #[arg(long, global = true, value_enum, default_value = "text", env = "HAVRE_LOG_FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Set up a trial gateway with six local sites, and serve it; started again it goes on with the same data.
+    Up {
+        /// Where everything is kept.
+        #[arg(long, default_value = "havre-data")]
+        data: PathBuf,
+        /// Serve S3 here instead of where the configuration says (127.0.0.1:9000).
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+        /// Serve health and metrics here instead (127.0.0.1:9001).
+        #[arg(long)]
+        admin: Option<SocketAddr>,
+    },
+    /// Serve S3 as a configuration says.
+    Serve {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Explain a configuration without starting: who could read, who could cut off, what is refused.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Rebuild the catalog from the sites and the root key; can be interrupted and run again.
+    Recover {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Use this root key file instead of the configured one.
+        #[arg(long)]
+        root_key: Option<PathBuf>,
+        /// Rebuild what can be read even when acknowledged packs cannot be.
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Delete at the sites what no object needs, once. (A running gateway does so by itself.)
+    Gc {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Look at objects.
+    #[command(subcommand)]
+    Object(ObjectCommand),
+}
+
+#[derive(Subcommand)]
+enum ObjectCommand {
+    /// Show where an object's shards are, and in what state.
+    Inspect {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The bucket.
+        bucket: String,
+        /// The object's key.
+        key: String,
+        /// Extents to look at, at most.
+        #[arg(long, default_value_t = 16)]
+        extents: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(long, short, default_value = "havre-data/havre.toml", env = "HAVRE_CONFIG")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config> {
+        Ok(Config::load(&self.config)?)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_standard_error(cli.log_format);
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("havre: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_standard_error(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("HAVRE_LOG").unwrap_or_else(|_| {
+        // s3s and opendal log requests with names in them: only Havre's own words by default (I3).
+        EnvFilter::new(
+            "warn,havre=info,havre_server=info,havre_engine=info,havre_keeper=info,\
+                        havre_sites=info,havre_catalog=info,s3s=off,opendal=off",
+        )
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    havre_seal::forbid_core_dumps()?;
+    match command {
+        Command::Up { data, listen, admin } => on_runtime(up::up(&data, listen, admin)),
+        Command::Serve { config } => {
+            let config = config.load()?;
+            on_runtime(serve::serve(&config, serve::announce))
+        }
+        Command::Check { config } => {
+            print!("{}", check::explain(&config.load()?));
+            Ok(())
+        }
+        Command::Recover { config, root_key, accept_loss } => {
+            let config = config.load()?;
+            on_runtime(recover::recover(&config, root_key.as_deref().map(Path::new), accept_loss))
+        }
+        Command::Gc { config } => {
+            let config = config.load()?;
+            on_runtime(collect::collect_once(&config))
+        }
+        Command::Object(ObjectCommand::Inspect { config, bucket, key, extents, json }) => {
+            let config = config.load()?;
+            on_runtime(inspect::inspect(&config, &bucket, &key, extents, json))
+        }
+    }
+}
+
+fn on_runtime(task: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(task)
+}

@@ -1,0 +1,106 @@
+//! Garbage collection: beside the gateway, or once by hand.
+//!
+//! **Invariant.** One process collects: the one that holds the catalog and knows who writes and reads.
+//!
+//! **Deliberately absent.** What is garbage (`catalog`) and what is an orphan (`keeper`).
+//!
+//! **Crash.** The next pass goes on.
+
+use anyhow::{Context, Result};
+use havre::compose::{self, Gateway, InFlight};
+use havre::config::Config;
+use havre_keeper::{Collector, GcReport};
+use havre_model::ports::Ports;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The pause between two passes of a running gateway.
+const PAUSE: Duration = Duration::from_secs(300);
+/// The pause before the first.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+
+fn collector(gateway: &Gateway) -> Collector {
+    Collector {
+        catalog: Arc::clone(&gateway.catalog),
+        fleet: Arc::clone(&gateway.fleet),
+        held: Arc::new(InFlight(gateway.engine.in_flight())),
+    }
+}
+
+/// Passes, one after the other, for as long as the gateway runs.
+pub(crate) fn collect_for_ever(
+    gateway: &Gateway,
+    ports: Ports,
+) -> impl Future<Output = ()> + Send + 'static {
+    let collector = collector(gateway);
+    let engine = Arc::clone(&gateway.engine);
+    async move {
+        ports.runtime.sleep(FIRST_PAUSE).await;
+        loop {
+            // Without every acknowledged pack in the catalog, what is needed looks like an orphan.
+            if engine.takes_writes() {
+                match collector.collect().await {
+                    Ok(report) => tell(&report),
+                    Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
+                }
+            }
+            ports.runtime.sleep(PAUSE).await;
+        }
+    }
+}
+
+fn tell(report: &GcReport) {
+    if report.garbage_deleted + report.orphans_deleted > 0 {
+        tracing::info!(
+            garbage = report.garbage_deleted,
+            orphans = report.orphans_deleted,
+            left = report.garbage_left + report.orphans_left,
+            "garbage was collected"
+        );
+    }
+}
+
+/// What `havre gc` prints.
+#[derive(Serialize)]
+struct Printed {
+    garbage_deleted: u64,
+    garbage_left: u64,
+    orphans_deleted: u64,
+    orphans_left: u64,
+    extent_shards_needed: u64,
+    pack_shards_needed: u64,
+    extents: u64,
+    packs: u64,
+    objects: u64,
+    incomplete: u64,
+    sites_unlisted: Vec<String>,
+}
+
+/// One pass, while no gateway runs; prints what it did as JSON.
+pub(crate) async fn collect_once(config: &Config) -> Result<()> {
+    let gateway = compose::start(config)
+        .await
+        .context("a running gateway collects by itself; stop it to do so by hand")?;
+    anyhow::ensure!(
+        gateway.engine.takes_writes(),
+        "too many sites are away to know what is needed; bring them back first"
+    );
+    let report = collector(&gateway).collect().await?;
+    let counts = gateway.engine.counts().await?;
+    let printed = Printed {
+        garbage_deleted: report.garbage_deleted,
+        garbage_left: report.garbage_left,
+        orphans_deleted: report.orphans_deleted,
+        orphans_left: report.orphans_left,
+        extent_shards_needed: report.extent_shards_needed,
+        pack_shards_needed: report.pack_shards_needed,
+        extents: counts.blobs - counts.garbage,
+        packs: counts.packs,
+        objects: counts.objects,
+        incomplete: counts.incomplete,
+        sites_unlisted: report.sites_unlisted,
+    };
+    println!("{}", serde_json::to_string_pretty(&printed)?);
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Puts the parts together: from a configuration to an engine.
+//!
+//! **Invariant.** Secrets go from where the configuration says straight to the part that needs them.
+//!
+//! **Deliberately absent.** Decisions: each part makes its own.
+//!
+//! **Crash.** Nothing is kept.
+
+use crate::config::{Config, SecretRef};
+use anyhow::{Context, Result, bail};
+use havre_catalog::{Catalog, Mode, Opened, SqliteCatalog};
+use havre_engine::replay::Progress;
+use havre_engine::{Engine, Parts, StartReport};
+use havre_keeper::HeldBlobs;
+use havre_model::BlobId;
+use havre_model::ports::Ports;
+use havre_seal::{Keyring, RootKey};
+use havre_sites::Fleet;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The name that this gateway's chains of packs go by.
+const GATEWAY: &str = "gateway";
+
+/// What a running gateway is made of.
+pub struct Gateway {
+    /// The data path.
+    pub engine: Arc<Engine>,
+    /// Its catalog, for the keeper.
+    pub catalog: Arc<dyn Catalog>,
+    /// Its sites, for the keeper.
+    pub fleet: Arc<Fleet>,
+    /// What the start found.
+    pub report: StartReport,
+}
+
+/// Opens the sites that the configuration names.
+///
+/// # Errors
+/// When a site can never work, or a secret of it cannot be had.
+pub fn fleet(config: &Config, ports: &Ports) -> Result<Fleet> {
+    let mut sites = Vec::with_capacity(config.sites.len());
+    for site in &config.sites {
+        let spec =
+            site.spec().with_context(|| format!("read the secrets of site {}", site.name))?;
+        sites.push(havre_sites::open(spec, ports)?);
+    }
+    Ok(Fleet::new(sites))
+}
+
+/// Opens the catalog; a damaged one is moved aside, to be rebuilt.
+///
+/// # Errors
+/// When another process holds it, a newer release wrote it, or the file system refuses.
+pub fn catalog(config: &Config) -> Result<Arc<dyn Catalog>> {
+    let path = &config.gateway.catalog;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).context("create the catalog's directory")?;
+    }
+    let open = || SqliteCatalog::open(path, Mode::Threaded).context("open the catalog");
+    let opened = match open()? {
+        Opened::Damaged(reason) => {
+            let aside =
+                SqliteCatalog::move_aside(path).context("move the damaged catalog aside")?;
+            tracing::error!(reason, aside = %aside.display(), "the catalog is damaged: rebuilding it");
+            open()?
+        }
+        opened => opened,
+    };
+    match opened {
+        Opened::Fresh(catalog) | Opened::Existing(catalog) => Ok(Arc::new(catalog)),
+        Opened::Damaged(reason) => bail!("the new catalog is damaged, too: {reason}"),
+    }
+}
+
+/// The root key that the configuration names.
+///
+/// # Errors
+/// When there is none, or its file can be read by others.
+pub fn root_key(source: &SecretRef) -> Result<RootKey> {
+    match source {
+        SecretRef::File(path) => Ok(RootKey::from_file(path)?),
+        SecretRef::Env(_) => {
+            let text = source.resolve().context("read the root key")?;
+            Ok(RootKey::from_env_text(text.expose())?)
+        }
+    }
+}
+
+/// The parts of an engine.
+///
+/// # Errors
+/// When the sites or the root key cannot be had.
+pub fn parts(config: &Config, root: RootKey, catalog: Arc<dyn Catalog>) -> Result<Parts> {
+    let ports = havre_sites::system::ports();
+    let fleet = Arc::new(fleet(config, &ports)?);
+    Ok(Parts {
+        keyring: Keyring::new(root, Arc::clone(&ports.entropy)),
+        ports,
+        catalog,
+        fleet,
+        policies: config.placement_policies(),
+        default_policy: config.gateway.default_policy.clone(),
+        gateway: GATEWAY.to_owned(),
+    })
+}
+
+/// Starts the gateway's engine.
+///
+/// # Errors
+/// As its parts, or when the sites' packs cannot be replayed.
+pub async fn start(config: &Config) -> Result<Gateway> {
+    let catalog = catalog(config)?;
+    let parts = parts(config, root_key(&config.gateway.root_key)?, Arc::clone(&catalog))?;
+    let fleet = Arc::clone(&parts.fleet);
+    let bar = Bar::new();
+    let (engine, report) = Engine::start(parts, &bar).await?;
+    bar.finish();
+    Ok(Gateway { engine, catalog, fleet, report })
+}
+
+/// Whether a path is there, for messages that say what to do.
+#[must_use]
+pub fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// The engine's register of writers and readers, as the keeper asks it.
+pub struct InFlight(pub havre_engine::InFlight);
+
+impl HeldBlobs for InFlight {
+    fn holds(&self, blob: BlobId) -> bool {
+        self.0.holds(blob)
+    }
+}
+
+/// A progress bar with an ETA; nothing is drawn when standard error is no terminal.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar that waits for its length.
+    #[must_use]
+    pub fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let template = "{msg} [{bar:40}] {pos}/{len} packs, {per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message("replaying");
+        Self(bar)
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Progress for Bar {
+    fn found(&self, packs: u64) {
+        self.0.set_length(packs);
+    }
+
+    fn replayed(&self, packs: u64, _: u64) {
+        self.0.set_position(packs);
+    }
+}

@@ -1,0 +1,113 @@
+//! `havre object inspect`: where an object's shards are.
+//!
+//! **Invariant.** Reads only; works beside a running gateway.
+//!
+//! **Deliberately absent.** Any content: no customer key is used.
+//!
+//! **Crash.** Nothing is written.
+
+use anyhow::{Context, Result};
+use havre::compose;
+use havre::config::Config;
+use havre_catalog::SqliteCatalog;
+use havre_engine::{BlobInspection, Engine, ShardState};
+use havre_model::record::ObjectKey;
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Serialize)]
+struct Printed {
+    bytes: u64,
+    etag: String,
+    version: String,
+    pack: PrintedBlob,
+    extents: Vec<PrintedBlob>,
+}
+
+#[derive(Serialize)]
+struct PrintedBlob {
+    name: String,
+    geometry: String,
+    bytes: u64,
+    shards: Vec<PrintedShard>,
+}
+
+#[derive(Serialize)]
+struct PrintedShard {
+    index: usize,
+    kind: &'static str,
+    site: String,
+    state: &'static str,
+    noted: bool,
+}
+
+/// Prints where the object's shards are, and in what state.
+pub(crate) async fn inspect(
+    config: &Config,
+    bucket: &str,
+    key: &str,
+    extents_max: usize,
+    json: bool,
+) -> Result<()> {
+    let catalog = SqliteCatalog::open_read_only(&config.gateway.catalog)
+        .context("open the catalog to read")?;
+    let root = compose::root_key(&config.gateway.root_key)?;
+    let engine = Engine::offline(compose::parts(config, root, Arc::new(catalog))?)?;
+    let key = ObjectKey::new(key.to_owned()).context("a key has 1 to 1,024 bytes and no NUL")?;
+    let bucket = engine.bucket(bucket).await?.context("there is no such bucket")?;
+    let object = engine.head(&bucket, &key).await?.context("there is no such object")?;
+    let found = engine.inspect(&object, extents_max).await?;
+    let printed = Printed {
+        bytes: object.info().bytes,
+        etag: object.info().etag.clone(),
+        version: object.info().version.to_string(),
+        pack: print_blob(&found.pack),
+        extents: found.extents.iter().map(print_blob).collect(),
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&printed)?);
+    } else {
+        print_table(&printed);
+    }
+    Ok(())
+}
+
+fn print_blob(blob: &BlobInspection) -> PrintedBlob {
+    let shards = blob.shards.iter().map(|shard| PrintedShard {
+        index: shard.index,
+        kind: if shard.data { "data" } else { "parity" },
+        site: shard.site_name.clone().unwrap_or_else(|| shard.site.to_string()),
+        state: match shard.state {
+            ShardState::Authentic => "authentic",
+            ShardState::Corrupt => "corrupt",
+            ShardState::Missing => "missing",
+            ShardState::Unreachable => "unreachable",
+            ShardState::UnknownSite => "site not configured",
+        },
+        noted: shard.noted,
+    });
+    PrintedBlob {
+        name: blob.name.to_string(),
+        geometry: blob.geometry.to_string(),
+        bytes: blob.bytes,
+        shards: shards.collect(),
+    }
+}
+
+fn print_table(printed: &Printed) {
+    println!("{} bytes, ETag {}, version {}", printed.bytes, printed.etag, printed.version);
+    let inside = if printed.extents.is_empty() { ", the bytes are inside" } else { "" };
+    let extents = printed.extents.iter().map(|blob| ("extent", "", blob));
+    for (what, note, blob) in
+        std::iter::once(("record in pack", inside, &printed.pack)).chain(extents)
+    {
+        println!("\n{what} {} ({}, {} bytes{note})", blob.name, blob.geometry, blob.bytes);
+        for shard in &blob.shards {
+            let noted = if shard.noted { "" } else { "  (noted as missing)" };
+            println!(
+                "  {:>2} {:<6} {:<16} {}{noted}",
+                shard.index, shard.kind, shard.site, shard.state
+            );
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `havre serve`: the gateway, until it is told to stop.
+//!
+//! **Invariant.** The listeners open only after every acknowledged write is in the catalog (or, when too many sites
+//! are away to know, for reads only).
+//!
+//! **Deliberately absent.** What requests do (`server`) and what is collected (`keeper`).
+//!
+//! **Crash.** The next start replays what the catalog missed.
+
+use crate::collect;
+use anyhow::{Context, Result};
+use havre::compose::{self, Gateway};
+use havre::config::{Config, Listener};
+use havre_engine::{Counts, Engine};
+use havre_model::ports::Ports;
+use havre_server::{Admin, Server, StaticCredentials};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the gauges of what there is are set.
+const GAUGES_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Says on standard output that the gateway serves.
+pub(crate) fn announce(_: &Config, endpoint: &str) -> Result<()> {
+    println!("serving S3 at {endpoint}");
+    Ok(())
+}
+
+/// Serves until SIGINT or SIGTERM; `announce` is called once the listeners are open.
+pub(crate) async fn serve(
+    config: &Config,
+    announce: impl FnOnce(&Config, &str) -> Result<()>,
+) -> Result<()> {
+    let metrics = PrometheusBuilder::new().install_recorder().context("set metrics up")?;
+    let gateway = compose::start(config).await?;
+    tell(&gateway);
+    let credentials = credentials(config, &gateway.engine).await?;
+    let ports = havre_sites::system::ports();
+    let engine = Arc::clone(&gateway.engine);
+    let ready = move || match engine.takes_writes() {
+        true => Ok(()),
+        false => Err("reads only: too many sites are away".to_owned()),
+    };
+    let admin = Admin { metrics, ready: Arc::new(ready) };
+    let engine = Arc::clone(&gateway.engine);
+    let served = config.server();
+    let server =
+        Server::bind(&served, engine, Arc::new(credentials), Some(admin), ports.clone()).await?;
+    let first = config.listeners.first().zip(server.addresses().first().copied());
+    if let Some((listener, address)) = first {
+        announce(config, &endpoint(listener, address))?;
+    }
+    ports.runtime.spawn(Box::pin(gauges(Arc::clone(&gateway.engine), ports.clone())));
+    ports.runtime.spawn(Box::pin(collect::collect_for_ever(&gateway, ports.clone())));
+    tell_init();
+    server.run(stop_signal()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn endpoint(listener: &Listener, address: std::net::SocketAddr) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
+/// Tells systemd, where it asked, that the gateway is up.
+fn tell_init() {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let told = std::os::unix::net::UnixDatagram::unbound()
+        .and_then(|socket| socket.send_to(b"READY=1", path));
+    if let Err(error) = told {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+fn tell(gateway: &Gateway) {
+    let replay = &gateway.report.replay;
+    if gateway.report.rebuilt {
+        tracing::warn!(
+            packs = replay.packs,
+            records = replay.records,
+            "the catalog was missing and has been rebuilt from the sites"
+        );
+    } else if replay.packs > 0 {
+        tracing::info!(
+            packs = replay.packs,
+            records = replay.records,
+            "the catalog caught up with the sites"
+        );
+    }
+    if !replay.unreachable.is_empty() {
+        tracing::warn!(sites = replay.unreachable.join(", "), "started without some sites");
+    }
+}
+
+async fn credentials(config: &Config, engine: &Engine) -> Result<StaticCredentials> {
+    let mut credentials = StaticCredentials::new();
+    for tenant in &config.tenants {
+        let id = engine.ensure_tenant(&tenant.name).await.context("make the tenant")?;
+        for credential in &config.credentials {
+            if credential.tenant == tenant.name {
+                let secret = credential.secret.resolve()?;
+                credentials = credentials.with(&credential.access_key, secret.expose(), id);
+            }
+        }
+    }
+    Ok(credentials)
+}
+
+async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: requests under way may end");
+}
+
+async fn gauges(engine: Arc<Engine>, ports: Ports) {
+    loop {
+        match engine.counts().await {
+            Ok(counts) => set_gauges(&counts),
+            Err(error) => tracing::warn!(%error, "what there is cannot be counted"),
+        }
+        ports.runtime.sleep(GAUGES_INTERVAL).await;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 objects are enough")]
+fn set_gauges(counts: &Counts) {
+    for (name, value) in [
+        ("havre_tenants", counts.tenants),
+        ("havre_buckets", counts.buckets),
+        ("havre_objects", counts.objects),
+        ("havre_object_bytes", counts.bytes),
+        ("havre_uploads", counts.uploads),
+        ("havre_extents", counts.blobs),
+        ("havre_packs", counts.packs),
+        ("havre_garbage_blobs", counts.garbage),
+        ("havre_incomplete_blobs", counts.incomplete),
+        ("havre_below_guarantee_blobs", counts.below_guarantee),
+    ] {
+        metrics::gauge!(name).set(value as f64);
+    }
+}

@@ -1,0 +1,175 @@
+//! Carries out what [`crate::plan`] decides: deletes garbage and orphans at the sites.
+//!
+//! **Invariant.** Whether a blob is held is asked before the catalog is, and again just before it is deleted. A blob is forgotten only
+//! after every one of its sites has confirmed the deletion.
+//!
+//! **Deliberately absent.** Decisions (`plan`).
+//!
+//! **Crash.** What was deleted and not forgotten is deleted again at the next pass.
+
+use crate::plan::{ListedBlob, Plan, may_delete, plan_listed};
+use futures::StreamExt;
+use futures::stream::{self, FuturesUnordered};
+use havre_catalog::{BlobRow, Catalog, CatalogError};
+use havre_model::limits::SITE_LIST_PAGE_MAX;
+use havre_model::{BlobId, BlobName};
+use havre_sites::{Fleet, Guarded, SiteError};
+use std::sync::Arc;
+
+/// Garbage blobs looked up at a time.
+const GARBAGE_PAGE: usize = 256;
+/// Deletions under way at once.
+const DELETES_MAX: usize = 16;
+
+/// Says whether a writer or a reader holds a blob.
+pub trait HeldBlobs: Send + Sync {
+    /// Whether somebody holds `blob` now.
+    fn holds(&self, blob: BlobId) -> bool;
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Blobs that nothing needed any more, deleted at all their sites.
+    pub garbage_deleted: u64,
+    /// Garbage that stays for the next pass: a site did not delete it, or it is being read.
+    pub garbage_left: u64,
+    /// Shards without a record, deleted.
+    pub orphans_deleted: u64,
+    /// Shards without a record that a site did not delete.
+    pub orphans_left: u64,
+    /// Shards of extents found at the sites and needed.
+    pub extent_shards_needed: u64,
+    /// Shards of packs found at the sites and needed.
+    pub pack_shards_needed: u64,
+    /// Sites that could not be listed.
+    pub sites_unlisted: Vec<String>,
+}
+
+/// Collects garbage.
+pub struct Collector {
+    /// The catalog.
+    pub catalog: Arc<dyn Catalog>,
+    /// The sites.
+    pub fleet: Arc<Fleet>,
+    /// Writers and readers.
+    pub held: Arc<dyn HeldBlobs>,
+}
+
+impl Collector {
+    /// One pass: garbage first, then orphans.
+    ///
+    /// # Errors
+    /// When the catalog fails. Sites that fail are in the report.
+    pub async fn collect(&self) -> Result<GcReport, CatalogError> {
+        let mut report = GcReport::default();
+        self.collect_garbage(&mut report).await?;
+        for position in 0..self.fleet.len() {
+            let site = self.fleet.site(position);
+            for prefix in [BlobName::EXTENTS, BlobName::PACKS] {
+                if !self.collect_orphans(site, prefix, &mut report).await? {
+                    report.sites_unlisted.push(site.name().to_owned());
+                    break;
+                }
+            }
+        }
+        metrics::counter!("havre_gc_blobs_deleted_total").increment(report.garbage_deleted);
+        metrics::counter!("havre_gc_orphans_deleted_total").increment(report.orphans_deleted);
+        Ok(report)
+    }
+
+    async fn collect_garbage(&self, report: &mut GcReport) -> Result<(), CatalogError> {
+        let mut after = None;
+        loop {
+            let page = self.catalog.garbage(after, GARBAGE_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.blob());
+            let mut deletes = stream::iter(page)
+                .map(|row| async move { (self.delete_everywhere(&row).await, row) })
+                .buffer_unordered(DELETES_MAX);
+            while let Some((deleted, row)) = deletes.next().await {
+                if deleted && self.catalog.forget_blob(row.blob()).await? {
+                    report.garbage_deleted += 1;
+                } else {
+                    report.garbage_left += 1;
+                }
+            }
+        }
+    }
+
+    /// True when every site of the blob has confirmed.
+    async fn delete_everywhere(&self, row: &BlobRow) -> bool {
+        if !may_delete(row, self.held.holds(row.blob())) {
+            return false;
+        }
+        let deletes: FuturesUnordered<_> = row
+            .sites
+            .iter()
+            .map(|site| async move {
+                match self.fleet.by_id(*site) {
+                    Some((_, site)) => site.delete(&row.name).await.is_ok(),
+                    // A site that is no longer configured is out of reach for good.
+                    None => true,
+                }
+            })
+            .collect();
+        deletes.all(|deleted| async move { deleted }).await
+    }
+
+    /// False when the site could not be listed to the end.
+    async fn collect_orphans(
+        &self,
+        site: &Guarded,
+        prefix: &str,
+        report: &mut GcReport,
+    ) -> Result<bool, CatalogError> {
+        let mut after = None;
+        loop {
+            let page = match site.list(prefix, after.as_ref(), SITE_LIST_PAGE_MAX).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "a site cannot be listed for garbage collection");
+                    return Ok(false);
+                }
+            };
+            for entry in &page.entries {
+                self.look_at(site, &entry.name, report).await?;
+            }
+            let last = page.entries.last().map(|entry| entry.name);
+            // A site that says "more" without going on is a site that lies.
+            if !page.more || last.is_none() || last <= after {
+                return Ok(true);
+            }
+            after = last;
+        }
+    }
+
+    async fn look_at(
+        &self,
+        site: &Guarded,
+        name: &BlobName,
+        report: &mut GcReport,
+    ) -> Result<(), CatalogError> {
+        let held = self.held.holds(name.blob());
+        let row = self.catalog.blob(name.blob()).await?;
+        match plan_listed(ListedBlob { held, row: row.as_ref() }) {
+            Plan::Leave => match name {
+                BlobName::Extent(_) => report.extent_shards_needed += 1,
+                BlobName::Pack { .. } => report.pack_shards_needed += 1,
+            },
+            Plan::DeleteOrphan => match delete_orphan(site, name).await {
+                Ok(()) => report.orphans_deleted += 1,
+                Err(error) => {
+                    tracing::warn!(%error, "an orphan could not be deleted");
+                    report.orphans_left += 1;
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+async fn delete_orphan(site: &Guarded, name: &BlobName) -> Result<(), SiteError> {
+    tracing::info!(site = site.name(), %name, "deleting an orphan");
+    site.delete(name).await
+}

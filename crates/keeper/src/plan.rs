@@ -1,0 +1,87 @@
+//! Decides what to do with a shard that a site lists. Pure.
+//!
+//! **Invariant.** What the catalog needs, or somebody holds, is left alone (I6).
+//!
+//! **Deliberately absent.** Looking anything up: [`crate::execute`] does, in the order that makes the view true.
+//!
+//! **Crash.** Nothing is kept.
+
+use havre_catalog::{BlobRow, BlobState};
+
+/// What is known of a blob that a site lists.
+///
+/// `held` must have been asked *before* the catalog was: a writer gives a blob up only after the catalog
+/// has it, so what is neither held then nor known afterwards is nobody's.
+#[derive(Clone, Copy, Debug)]
+pub struct ListedBlob<'a> {
+    /// Whether a writer or a reader holds it.
+    pub held: bool,
+    /// What the catalog has of it.
+    pub row: Option<&'a BlobRow>,
+}
+
+/// What to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// It is needed, in use, or garbage that the catalog lists itself.
+    Leave,
+    /// No record names it: a write that died, or a pack that is off its chain.
+    DeleteOrphan,
+}
+
+/// Decides about a listed blob.
+#[must_use]
+pub const fn plan_listed(blob: ListedBlob<'_>) -> Plan {
+    match blob {
+        ListedBlob { held: false, row: None } => Plan::DeleteOrphan,
+        _ => Plan::Leave,
+    }
+}
+
+/// Whether a blob of the catalog may be deleted at the sites now.
+#[must_use]
+pub fn may_delete(row: &BlobRow, held: bool) -> bool {
+    !held && row.state == BlobState::Garbage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use havre_model::record::BlobSecret;
+    use havre_model::{BlobId, BlobName, Geometry};
+
+    fn row(state: BlobState) -> BlobRow {
+        BlobRow {
+            name: BlobName::Extent(BlobId::from_bytes([1; 16])),
+            secret: BlobSecret::from_bytes([0; 32]),
+            geometry: Geometry::new(1, 0).expect("a geometry"),
+            chunk_bytes: 1,
+            bytes: 1,
+            sites: Vec::new(),
+            stored: 0,
+            state,
+        }
+    }
+
+    #[test]
+    fn only_what_nobody_knows_and_nobody_holds_is_an_orphan() {
+        let known = row(BlobState::Whole);
+        for (held, row, plan) in [
+            (false, None, Plan::DeleteOrphan),
+            (true, None, Plan::Leave),
+            (false, Some(&known), Plan::Leave),
+            (true, Some(&known), Plan::Leave),
+        ] {
+            assert_eq!(plan_listed(ListedBlob { held, row }), plan, "{held} {}", row.is_some());
+        }
+    }
+
+    #[test]
+    fn only_garbage_that_nobody_reads_is_deleted() {
+        assert!(may_delete(&row(BlobState::Garbage), false));
+        assert!(!may_delete(&row(BlobState::Garbage), true));
+        for state in [BlobState::Whole, BlobState::Incomplete, BlobState::BelowGuarantee] {
+            assert!(!may_delete(&row(state), false));
+        }
+    }
+}
