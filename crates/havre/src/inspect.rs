@@ -13,6 +13,7 @@ use havre_catalog::SqliteCatalog;
 use havre_engine::{BlobInspection, Engine, ShardState};
 use havre_model::record::ObjectKey;
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 #[derive(Serialize)]
@@ -65,11 +66,10 @@ pub(crate) async fn inspect(
         extents: found.extents.iter().map(print_blob).collect(),
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&printed)?);
+        crate::say(&format!("{}\n", serde_json::to_string_pretty(&printed)?))
     } else {
-        print_table(&printed);
+        crate::say(&table(&printed)?)
     }
-    Ok(())
 }
 
 fn print_blob(blob: &BlobInspection) -> PrintedBlob {
@@ -94,20 +94,20 @@ fn print_blob(blob: &BlobInspection) -> PrintedBlob {
     }
 }
 
-fn print_table(printed: &Printed) {
-    println!("{} bytes, ETag {}, version {}", printed.bytes, printed.etag, printed.version);
+fn table(printed: &Printed) -> Result<String> {
+    let mut text = String::new();
+    let Printed { bytes, etag, version, .. } = printed;
+    writeln!(text, "{bytes} bytes, ETag {etag}, version {version}")?;
     let inside = if printed.extents.is_empty() { ", the bytes are inside" } else { "" };
+    let pack = ("record in pack", inside, &printed.pack);
     let extents = printed.extents.iter().map(|blob| ("extent", "", blob));
-    for (what, note, blob) in
-        std::iter::once(("record in pack", inside, &printed.pack)).chain(extents)
-    {
-        println!("\n{what} {} ({}, {} bytes{note})", blob.name, blob.geometry, blob.bytes);
-        for shard in &blob.shards {
-            let noted = if shard.noted { "" } else { "  (noted as missing)" };
-            println!(
-                "  {:>2} {:<6} {:<16} {}{noted}",
-                shard.index, shard.kind, shard.site, shard.state
-            );
+    for (what, note, blob) in std::iter::once(pack).chain(extents) {
+        let PrintedBlob { name, geometry, bytes, shards } = blob;
+        writeln!(text, "\n{what} {name} ({geometry}, {bytes} bytes{note})")?;
+        for PrintedShard { index, kind, site, state, noted } in shards {
+            let noted = if *noted { "" } else { "  (noted as missing)" };
+            writeln!(text, "  {index:>2} {kind:<6} {site:<16} {state}{noted}")?;
         }
     }
+    Ok(text)
 }

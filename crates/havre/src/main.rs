@@ -16,6 +16,7 @@ mod up;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use havre::{check, config::Config};
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -129,6 +130,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints `text`; a reader that has seen enough (`| head`) is no error.
+fn say(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn log_to_standard_error(format: LogFormat) {
     let filter = EnvFilter::try_from_env("HAVRE_LOG").unwrap_or_else(|_| {
         // s3s and opendal log requests with names in them: only Havre's own words by default (I3).
@@ -137,7 +146,10 @@ fn log_to_standard_error(format: LogFormat) {
                         havre_sites=info,havre_catalog=info,s3s=off,opendal=off",
         )
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -152,10 +164,7 @@ fn run(command: Command) -> Result<()> {
             let config = config.load()?;
             on_runtime(serve::serve(&config, serve::announce))
         }
-        Command::Check { config } => {
-            print!("{}", check::explain(&config.load()?));
-            Ok(())
-        }
+        Command::Check { config } => say(&check::explain(&config.load()?)),
         Command::Recover { config, root_key, accept_loss } => {
             let config = config.load()?;
             on_runtime(recover::recover(&config, root_key.as_deref().map(Path::new), accept_loss))
