@@ -407,7 +407,7 @@ fn widest(coalitions: &[Coalition], harm: Harm) -> Vec<(SiteSet, CoalitionId)> {
             all.push((coalition.reach, id));
         }
     }
-    all.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()));
+    all.sort_by_key(|(reach, _)| Reverse(reach.len()));
     let mut kept: Vec<(SiteSet, CoalitionId)> = Vec::new();
     for (reach, id) in all {
         if !reach.is_empty() && !kept.iter().any(|(wide, _)| reach.is_subset(*wide)) {
