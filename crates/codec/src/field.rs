@@ -1,10 +1,11 @@
 //! GF(2^8) with the polynomial 0x11d, without tables: for secrets.
 //!
 //! **Invariant.** No branch and no address depends on an operand, so a share's bytes do not show in
-//! timing (attack A21). The field is the erasure code's, so one table in the format document serves.
+//! timing (attack A21). The field is the erasure code's, so one table in the format document
+//! serves.
 //!
-//! **Deliberately absent.** Slices at speed: `erasure` uses the library's SIMD kernels, whose operands
-//! are ciphertext and public matrices.
+//! **Deliberately absent.** Slices at speed: `erasure` uses the library's SIMD kernels, whose
+//! operands are ciphertext and public matrices.
 //!
 //! **Crash.** Values only.
 

@@ -1,11 +1,12 @@
 //! A whole small blob to shard files and back, for packs and for recovery from nothing but sites.
 //!
-//! **Invariant.** [`gather()`] returns the bytes that one [`disperse`] was given, or an error, as long as
-//! fewer than `k` of the files are lies; it never decodes across generations (I5, attack A17).
+//! **Invariant.** [`gather()`] returns the bytes that one [`disperse`] was given, or an error, as
+//! long as fewer than `k` of the files are lies; it never decodes across generations (I5, attack
+//! A17).
 //!
 //! **Deliberately absent.** Streaming: an extent goes through [`BlobKeys::seal_stripe`] and
-//! [`BlobKeys::open_chunk`] stripe by stripe. Judging which of two full generations is the blob: only
-//! the first lock can, so [`gather_each`] hands out both.
+//! [`BlobKeys::open_chunk`] stripe by stripe. Judging which of two full generations is the blob:
+//! only the first lock can, so [`gather_each`] hands out both.
 //!
 //! **Crash.** Values only.
 
@@ -53,8 +54,9 @@ pub struct Gathered {
     pub bytes: Vec<u8>,
     /// For each file that was given, which shard it is; `None` when its header is not authentic.
     pub indices: Vec<Option<ShardIndex>>,
-    /// Positions in the list of files, ascending, of those in which something wrong was found: a header, a
-    /// length, or a chunk that was needed. Chunks that were not needed were not looked at.
+    /// Positions in the list of files, ascending, of those in which something wrong was found: a
+    /// header, a length, or a chunk that was needed. Chunks that were not needed were not looked
+    /// at.
     pub bad: Vec<usize>,
 }
 
@@ -110,7 +112,8 @@ pub fn disperse(
     files.into_iter().map(Bytes::from).collect()
 }
 
-/// The blob whose shard files these are, in any order, some of them missing, corrupt or of other blobs.
+/// The blob whose shard files these are, in any order, some of them missing, corrupt or of other
+/// blobs.
 ///
 /// # Errors
 /// See [`GatherError`].
@@ -123,8 +126,8 @@ pub fn gather<F: AsRef<[u8]>>(blob: BlobId, files: &[F]) -> Result<Gathered, Gat
 }
 
 /// Every generation that `k` or more of the files make complete, the one with the most files first.
-/// There is more than one only if `k` sites lie together or a blob's id was used twice; the reader keeps
-/// the one that the first lock opens.
+/// There is more than one only if `k` sites lie together or a blob's id was used twice; the reader
+/// keeps the one that the first lock opens.
 ///
 /// # Errors
 /// [`GatherError::TooFew`] or [`GatherError::UnknownVersion`] when there is none.
@@ -164,8 +167,8 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Opens the chunk of `stripe` into `chunk`; one that does not open marks the source, whose other
-    /// chunks may still be good.
+    /// Opens the chunk of `stripe` into `chunk`; one that does not open marks the source, whose
+    /// other chunks may still be good.
     fn open(&mut self, keys: &BlobKeys, layout: &Layout, stripe: u64, chunk: &mut Vec<u8>) -> bool {
         let range = layout.sealed_chunk_range(stripe);
         let in_body = |offset: u64| usize::try_from(offset).ok()?.checked_sub(SHARD_HEADER_BYTES);
@@ -236,8 +239,8 @@ fn gather_generation<F: AsRef<[u8]>>(
     Some(Gathered { secret, geometry, chunk_bytes, bytes, indices, bad })
 }
 
-/// The layout that most of the files end in; the others are marked. A single file with an authentic end
-/// is enough, because only who knows the secret can forge one.
+/// The layout that most of the files end in; the others are marked. A single file with an authentic
+/// end is enough, because only who knows the secret can forge one.
 fn agree_on_layout(keys: &BlobKeys, sources: &mut [Source<'_>]) -> Option<Layout> {
     let mut chunk = Vec::new();
     let ends: Vec<Option<u64>> =

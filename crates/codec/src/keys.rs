@@ -1,11 +1,12 @@
-//! The second lock itself: one AES-256-GCM key for each shard of a blob. Format: `docs/formats/shard.md`.
+//! The second lock itself: one AES-256-GCM key for each shard of a blob. Format:
+//! `docs/formats/shard.md`.
 //!
-//! **Invariant.** A (key, nonce) pair seals one plaintext only: keys follow from a secret that is drawn
-//! for one blob (I5), nonces count the stripes and flag the last. Everything that says what a chunk is
-//! stands in the key's derivation and in the associated data.
+//! **Invariant.** A (key, nonce) pair seals one plaintext only: keys follow from a secret that is
+//! drawn for one blob (I5), nonces count the stripes and flag the last. Everything that says what a
+//! chunk is stands in the key's derivation and in the associated data.
 //!
-//! **Deliberately absent.** Drawing the secret: whoever disperses does it, anew for each attempt, and
-//! never resumes a half-written blob with other bytes (attack A10).
+//! **Deliberately absent.** Drawing the secret: whoever disperses does it, anew for each attempt,
+//! and never resumes a half-written blob with other bytes (attack A10).
 //!
 //! **Crash.** Keys die with the process; the secret is in the catalog, the record and the headers.
 
@@ -25,13 +26,14 @@ use zeroize::Zeroizing;
 /// Separates these keys from everything else that may ever be derived from 32 bytes.
 const SALT: &[u8] = b"havre second lock 1";
 
-/// Bytes that say which blob, cut how: version, suite, blob, k, m, chunk length (`u32` little-endian).
+/// Bytes that say which blob, cut how: version, suite, blob, k, m, chunk length (`u32`
+/// little-endian).
 pub(crate) const CONTEXT_BYTES: usize = 1 + 1 + BlobId::LEN + 1 + 1 + 4;
 /// Associated data of a chunk: the context, shard index, stripe (`u64` big-endian), 1 for the last.
 const CHUNK_CONTEXT_BYTES: usize = CONTEXT_BYTES + 1 + 8 + 1;
 
-/// A sealed chunk is not what it should be: treat it as an erasure, quarantine it, repair. Nothing more
-/// is told, whatever was wrong (attack A21).
+/// A sealed chunk is not what it should be: treat it as an erasure, quarantine it, repair. Nothing
+/// more is told, whatever was wrong (attack A21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the chunk is not authentic")]
 pub struct CorruptChunk;
@@ -119,8 +121,8 @@ fn context(blob: BlobId, geometry: Geometry, chunk_bytes: usize) -> [u8; CONTEXT
 
 /// The keys of all shards of one blob. Sealing and opening take `&self` and may run in parallel.
 ///
-/// Each key is derived when it is first used: a read of one chunk needs one of them, and a derivation
-/// costs as much as sealing several KiB.
+/// Each key is derived when it is first used: a read of one chunk needs one of them, and a
+/// derivation costs as much as sealing several KiB.
 pub struct BlobKeys {
     blob: BlobId,
     geometry: Geometry,
@@ -229,13 +231,14 @@ impl BlobKeys {
         Bytes::copy_from_slice(header.to_bytes().as_slice())
     }
 
-    /// Computes the parity of a stripe and seals its `n` chunks, all in place and without allocating once
-    /// the keys were used.
+    /// Computes the parity of a stripe and seals its `n` chunks, all in place and without
+    /// allocating once the keys were used.
     ///
-    /// The first `k` slots begin with the stripe's data, padded with zeros to the chunk's length. Each
-    /// slot has room for the tag and, in the last stripe, for 4 bytes before it, and nothing more:
-    /// [`crate::Layout::sealed_chunk_len`]. `last` is [`crate::Layout::last`]: for the last stripe the
-    /// bytes of the blob in it. On return each slot is the sealed chunk as it goes to its site.
+    /// The first `k` slots begin with the stripe's data, padded with zeros to the chunk's length.
+    /// Each slot has room for the tag and, in the last stripe, for 4 bytes before it, and nothing
+    /// more: [`crate::Layout::sealed_chunk_len`]. `last` is [`crate::Layout::last`]: for the last
+    /// stripe the bytes of the blob in it. On return each slot is the sealed chunk as it goes to
+    /// its site.
     ///
     /// # Panics
     /// When the number or length of the slots, or the coder's geometry, does not fit.
@@ -264,9 +267,10 @@ impl BlobKeys {
         }
     }
 
-    /// Seals one chunk in place: for a repair, which has its bytes from [`ErasureCode::reconstruct`].
-    /// The slot is as in [`BlobKeys::seal_stripe`]. The bytes must be the ones that were sealed at this
-    /// place before, or none were: sealing others would use a nonce twice.
+    /// Seals one chunk in place: for a repair, which has its bytes from
+    /// [`ErasureCode::reconstruct`]. The slot is as in [`BlobKeys::seal_stripe`]. The bytes must be
+    /// the ones that were sealed at this place before, or none were: sealing others would use a
+    /// nonce twice.
     ///
     /// # Panics
     /// When the slot's length does not fit.
@@ -291,11 +295,13 @@ impl BlobKeys {
         room.copy_from_slice(tag.as_ref());
     }
 
-    /// Opens a chunk in place, without allocating once the shard's key was used; `last` says that it is the last of its shard. The
-    /// chunk's bytes then stand at the slot's begin. The slot is worthless after an error.
+    /// Opens a chunk in place, without allocating once the shard's key was used; `last` says that
+    /// it is the last of its shard. The chunk's bytes then stand at the slot's begin. The slot is
+    /// worthless after an error.
     ///
     /// # Errors
-    /// [`CorruptChunk`] when the bytes were not sealed for this blob, geometry, shard, stripe and end.
+    /// [`CorruptChunk`] when the bytes were not sealed for this blob, geometry, shard, stripe and
+    /// end.
     pub fn open_chunk(
         &self,
         index: ShardIndex,

@@ -1,7 +1,9 @@
-//! Where a blob's bytes stand in its stripes, chunks and shard files. Format: `docs/formats/shard.md`.
+//! Where a blob's bytes stand in its stripes, chunks and shard files. Format:
+//! `docs/formats/shard.md`.
 //!
-//! **Invariant.** The stripes' ranges cut the blob without gap or overlap, the sealed chunks' ranges cut
-//! the file behind its header, and the file's length alone tells how many stripes there are.
+//! **Invariant.** The stripes' ranges cut the blob without gap or overlap, the sealed chunks'
+//! ranges cut the file behind its header, and the file's length alone tells how many stripes there
+//! are.
 //!
 //! **Deliberately absent.** Bytes: this is arithmetic.
 //!
@@ -123,15 +125,16 @@ impl Layout {
         usize::try_from(range.end - range.start).expect("at most a stripe, whose length is a usize")
     }
 
-    /// For the last stripe the bytes of the blob in it, as [`crate::BlobKeys::seal_stripe`] wants it.
+    /// For the last stripe the bytes of the blob in it, as [`crate::BlobKeys::seal_stripe`] wants
+    /// it.
     #[must_use]
     pub fn last(&self, stripe: u64) -> Option<u32> {
         let stripe_len = || u32::try_from(self.stripe_len(stripe)).expect("asserted above");
         self.is_last(stripe).then(stripe_len)
     }
 
-    /// Bytes of each chunk of `stripe` before sealing: [`Layout::chunk_bytes`], in the last stripe just
-    /// enough for its bytes.
+    /// Bytes of each chunk of `stripe` before sealing: [`Layout::chunk_bytes`], in the last stripe
+    /// just enough for its bytes.
     #[must_use]
     pub fn chunk_len(&self, stripe: u64) -> usize {
         self.stripe_len(stripe).div_ceil(self.geometry.data())
@@ -195,7 +198,8 @@ pub(crate) struct ClaimedStripes {
 }
 
 impl ClaimedStripes {
-    /// The stripes of a file with this many bytes behind its header; `None` when no blob has such a file.
+    /// The stripes of a file with this many bytes behind its header; `None` when no blob has such a
+    /// file.
     pub(crate) fn of(body_bytes: usize, chunk_bytes: usize) -> Option<Self> {
         // The last sealed chunk has 1 to `chunk_bytes` bytes of data, so this division is unique.
         let least = 1 + LAST_CHUNK_EXTRA_BYTES + TAG_BYTES;

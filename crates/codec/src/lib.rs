@@ -1,11 +1,11 @@
 //! The second lock: what stands between a blob's bytes and the shards that the sites hold.
 //!
-//! A blob is cut into stripes of `k` data chunks, each stripe gets `m` parity chunks ([`erasure`]), and
-//! every chunk is sealed under a key that follows from the blob's secret `S` and the shard's number
-//! ([`keys`]). `S` itself is shared k-of-n into the shard headers ([`shard`]), so fewer than `k` sites
-//! learn nothing, and each chunk is authentic and in its place by itself: a lying site is an erasure,
-//! found at the first read. [`gather()`] puts a small blob together again from nothing but shard files.
-//! [`pack`] is the frame inside a pack blob.
+//! A blob is cut into stripes of `k` data chunks, each stripe gets `m` parity chunks ([`erasure`]),
+//! and every chunk is sealed under a key that follows from the blob's secret `S` and the shard's
+//! number ([`keys`]). `S` itself is shared k-of-n into the shard headers ([`shard`]), so fewer than
+//! `k` sites learn nothing, and each chunk is authentic and in its place by itself: a lying site is
+//! an erasure, found at the first read. [`gather()`] puts a small blob together again from nothing
+//! but shard files. [`pack`] is the frame inside a pack blob.
 //!
 //! **Invariant.** What [`BlobKeys::open_chunk`] returns was sealed for this blob, geometry, chunk
 //! length, shard and stripe (I4); nothing of two generations is ever decoded together (I5).

@@ -1,14 +1,16 @@
-//! The pack frame: what a pack blob's bytes are, inside the second lock. Format: `docs/formats/pack.md`.
+//! The pack frame: what a pack blob's bytes are, inside the second lock. Format:
+//! `docs/formats/pack.md`.
 //!
-//! **Invariant.** [`parse`] accepts exactly what [`PackBuilder::finish`] makes, byte for byte; a pack
-//! names its predecessor by blob and hash, so no pack can be left out, replaced or moved unseen (A6, A8).
+//! **Invariant.** [`parse`] accepts exactly what [`PackBuilder::finish`] makes, byte for byte; a
+//! pack names its predecessor by blob and hash, so no pack can be left out, replaced or moved
+//! unseen (A6, A8).
 //!
-//! **Deliberately absent.** What a record says and whose it is: records come sealed one by one, so that
-//! the keeper can move them without a customer key. Following the chain: the reader compares
+//! **Deliberately absent.** What a record says and whose it is: records come sealed one by one, so
+//! that the keeper can move them without a customer key. Following the chain: the reader compares
 //! [`PackHeader::previous`] with what it has.
 //!
-//! **Crash.** A pack is durable with its shards or does not exist; one that is written again under the
-//! same number gets a new blob.
+//! **Crash.** A pack is durable with its shards or does not exist; one that is written again under
+//! the same number gets a new blob.
 
 use aws_lc_rs::digest;
 use havre_model::limits::{PACK_BYTES_MAX, PACK_RECORDS_MAX, RECORD_BYTES_MAX};
@@ -113,7 +115,8 @@ impl PackBuilder {
     /// A pack without records. An empty pack is a valid one.
     ///
     /// # Panics
-    /// When the number is 0, or it is 1 and there is a previous pack, or it is not and there is none.
+    /// When the number is 0, or it is 1 and there is a previous pack, or it is not and there is
+    /// none.
     #[must_use]
     pub fn new(chain: ChainId, number: u64, previous: PackLink, written: Timestamp) -> Self {
         assert!(number > 0, "packs are numbered from 1");

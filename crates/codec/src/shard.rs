@@ -1,9 +1,9 @@
 //! The head of a shard file: which shard it is, and its share of the secret. Format:
 //! `docs/formats/shard.md`.
 //!
-//! **Invariant.** [`combine`] returns a secret only if the headers' commitment is that of the secret, so
-//! no choice of wrong shares yields a second one (attacks A9, A17); shares of two generations never
-//! meet, because only headers with the same commitment are combined (I5).
+//! **Invariant.** [`combine`] returns a secret only if the headers' commitment is that of the
+//! secret, so no choice of wrong shares yields a second one (attacks A9, A17); shares of two
+//! generations never meet, because only headers with the same commitment are combined (I5).
 //!
 //! **Deliberately absent.** The blob's length: a shard is streamed before it is known, so the last
 //! chunk carries it. Any name.
@@ -23,11 +23,11 @@ use zeroize::Zeroizing;
 pub const SHARD_HEADER_BYTES: usize = 128;
 /// The version of the shard format; part of every key derivation and of the associated data.
 pub const SHARD_VERSION: u8 = 1;
-/// The one suite: AES-256-GCM, HKDF-SHA256, HMAC-SHA256, the Cauchy code and sharing over GF(2^8) with
-/// 0x11d. Part of every key derivation and of the associated data.
+/// The one suite: AES-256-GCM, HKDF-SHA256, HMAC-SHA256, the Cauchy code and sharing over GF(2^8)
+/// with 0x11d. Part of every key derivation and of the associated data.
 pub const SUITE: u8 = 1;
-/// Subsets of shares that are tried before the headers are given up. All of them for up to 18 headers;
-/// for 32 still enough to leave any 4 liars out.
+/// Subsets of shares that are tried before the headers are given up. All of them for up to 18
+/// headers; for 32 still enough to leave any 4 liars out.
 pub const COMBINE_TRIES_MAX: u32 = 64 * 1024;
 
 const MAGIC: &[u8; 4] = b"HVSH";
@@ -62,7 +62,8 @@ pub enum CombineError {
     /// Too few headers agree with each other, or too few of those tell the truth: ask more sites.
     #[error("fewer than k of the headers belong together and are true")]
     TooFew,
-    /// Each of two secrets has `k` headers that agree: only the first lock can tell which is the blob.
+    /// Each of two secrets has `k` headers that agree: only the first lock can tell which is the
+    /// blob.
     #[error("the headers are of more than one generation")]
     Ambiguous,
 }
@@ -238,8 +239,8 @@ pub(crate) fn generations(headers: &[ShardHeader]) -> Vec<Generation> {
     found
 }
 
-/// Tries the k-subsets of a group in colexicographic order, which leaves any few liars out soon: with
-/// `e` of them the right subset is among the first (k + e) choose e.
+/// Tries the k-subsets of a group in colexicographic order, which leaves any few liars out soon:
+/// with `e` of them the right subset is among the first (k + e) choose e.
 fn combine_group(headers: &[ShardHeader], group: &[usize]) -> Option<Generation> {
     let first = &headers[group[0]];
     let needed = first.geometry.data();

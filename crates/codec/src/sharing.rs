@@ -1,11 +1,12 @@
 //! Shamir's secret sharing of the 32-byte `S` over GF(2^8), byte by byte.
 //!
-//! **Invariant.** Shard `i` holds the polynomial's value at `x = i + 1`; any `k` values give `S` back,
-//! and the polynomial of a blob is one for ever: its coefficients follow from `S` by HKDF, so whoever
-//! repairs a header makes the identical one, without having to know the other shares.
+//! **Invariant.** Shard `i` holds the polynomial's value at `x = i + 1`; any `k` values give `S`
+//! back, and the polynomial of a blob is one for ever: its coefficients follow from `S` by HKDF, so
+//! whoever repairs a header makes the identical one, without having to know the other shares.
 //!
-//! **Deliberately absent.** Detection of wrong shares: [`crate::shard`] has a commitment and a MAC. And
-//! perfect secrecy: fewer than `k` shares hide `S` as well as HKDF-SHA256 hides its 256-bit input.
+//! **Deliberately absent.** Detection of wrong shares: [`crate::shard`] has a commitment and a MAC.
+//! And perfect secrecy: fewer than `k` shares hide `S` as well as HKDF-SHA256 hides its 256-bit
+//! input.
 //!
 //! **Crash.** Values only.
 

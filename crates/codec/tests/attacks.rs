@@ -170,8 +170,9 @@ fn a4_a_chunk_opens_at_its_own_place_only() {
 
 #[test]
 fn a4_a_chunk_that_looks_like_an_end_does_not_end_the_blob() {
-    // The writer of the blob is the attacker: each chunk ends in what an end would say, 180 bytes in its
-    // stripe, and the true last chunk is as long as a full one. Only the flag tells them apart.
+    // The writer of the blob is the attacker: each chunk ends in what an end would say, 180 bytes
+    // in its stripe, and the true last chunk is as long as a full one. Only the flag tells them
+    // apart.
     let mut bytes = noise(1, 2 * 192 + 180);
     for chunk in bytes[..2 * 192].chunks_mut(64) {
         chunk[60..].copy_from_slice(&180_u32.to_le_bytes());
@@ -317,7 +318,8 @@ fn a5_a_shard_in_place_of_another_of_the_same_blob_is_taken_for_what_it_is() {
 
 #[test]
 fn a9_shares_of_another_secret_under_this_commitment_give_nothing() {
-    // All sites lie: their shares are those of a secret of their choice, the commitment is the blob's.
+    // All sites lie: their shares are those of a secret of their choice, the commitment is the
+    // blob's.
     let (blob, other) = (Blob::new((3, 3), 1, 500), Blob::new((3, 3), 2, 500));
     let crafted: Vec<Vec<u8>> = blob
         .files
@@ -352,16 +354,16 @@ fn ghash_inverse(x: u128) -> u128 {
     inverse
 }
 
-/// What AES-256-GCM's tag needs of a key: the hash key H and the mask of the tag under a nonce, both
-/// read off the library by sealing nothing at all under two lengths of associated data.
+/// What AES-256-GCM's tag needs of a key: the hash key H and the mask of the tag under a nonce,
+/// both read off the library by sealing nothing at all under two lengths of associated data.
 fn hash_key_and_mask(key: &LessSafeKey, nonce: [u8; 12]) -> (u128, u128) {
     let tag = |aad: &[u8]| {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), &mut []).unwrap();
         u128::from_be_bytes(tag.as_ref().try_into().unwrap())
     };
-    // Without data and associated data, GHASH is 0 and the tag is the mask. With one block A of zeros it
-    // is (0 * H + L) * H where L counts the 128 bits of A.
+    // Without data and associated data, GHASH is 0 and the tag is the mask. With one block A of
+    // zeros it is (0 * H + L) * H where L counts the 128 bits of A.
     let mask = tag(&[]);
     let length = 128_u128 << 64;
     (ghash_product(tag(&[0; 16]) ^ mask, ghash_inverse(length)), mask)
@@ -409,8 +411,8 @@ fn a9_a_chunk_that_opens_under_two_secrets_does_not_make_two_blobs() {
         assert!(opened.is_ok(), "the attack itself works");
     }
 
-    // With the crafted chunk in it, each file still gives the blob of its own commitment or nothing:
-    // no header under one commitment ever yields the other secret.
+    // With the crafted chunk in it, each file still gives the blob of its own commitment or
+    // nothing: no header under one commitment ever yields the other secret.
     for (blob, other) in [(&one, &two), (&two, &one)] {
         let mut file = blob.files[0].clone();
         file[SHARD_HEADER_BYTES..][..80].copy_from_slice(&crafted);

@@ -193,7 +193,8 @@ fn fewer_than_k_shares_do_not_give_the_secret() {
         let headers: Vec<_> =
             blob.files.iter().map(|file| parse_header(file, BLOB).unwrap()).collect();
         assert_eq!(combine(&headers[..few]), Err(CombineError::TooFew));
-        // Neither as a polynomial of a lower degree, which would be no lock at all, nor in the clear.
+        // Neither as a polynomial of a lower degree, which would be no lock at all, nor in the
+        // clear.
         for first in 0..=usize::from(m) {
             let shares: Vec<blahaj::Share> = (first..first + few)
                 .map(|at| [&[at as u8 + 1], &blob.files[at][64..96]].concat())
@@ -272,6 +273,11 @@ fn shape() -> impl Strategy<Value = Geometry> {
     (1_u8..=12).prop_flat_map(|k| (Just(k), 0_u8..=8)).prop_map(|(k, m)| geometry(k, m))
 }
 
+/// A file, a place in it, what flips there, and whether the file is cut there instead.
+fn damage() -> impl Strategy<Value = (prop::sample::Index, prop::sample::Index, u8, bool)> {
+    (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1_u8..=255, any::<bool>())
+}
+
 proptest! {
     #[test]
     fn any_blob_survives_any_loss_and_damage_within_its_parity(
@@ -279,7 +285,7 @@ proptest! {
         chunk_bytes in 1_usize..200,
         length in 1_usize..5000,
         seed in any::<u64>(),
-        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1_u8..=255, any::<bool>()), 0..8),
+        damage in proptest::collection::vec(damage(), 0..8),
     ) {
         let bytes = noise(seed, length);
         let blob = Blob::of(BLOB, geometry, chunk_bytes, secret(seed as u8), bytes);

@@ -15,7 +15,8 @@ use havre_model::record::BlobSecret;
 use havre_model::{BlobId, ChainId, Timestamp};
 
 /// The secret, the blob id and the bytes of every golden shard but for the length, as the format's
-/// page promises them: `S` is 0, 1, .. 31; the blob is 0xb0, 0xb1, .. 0xbf; byte `i` is `i * 7 + 3`.
+/// page promises them: `S` is 0, 1, .. 31; the blob is 0xb0, 0xb1, .. 0xbf; byte `i` is `i * 7 +
+/// 3`.
 fn inputs(length: usize) -> (BlobSecret, BlobId, Vec<u8>) {
     let secret = BlobSecret::from_bytes(core::array::from_fn(|at| at as u8));
     let blob = BlobId::from_bytes(core::array::from_fn(|at| 0xb0 + at as u8));

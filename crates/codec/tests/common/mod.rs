@@ -48,7 +48,8 @@ pub(crate) struct Blob {
 }
 
 impl Blob {
-    /// [`BLOB`] of this geometry with chunks of 64 bytes, its secret and its bytes made from `seed`.
+    /// [`BLOB`] of this geometry with chunks of 64 bytes, its secret and its bytes made from
+    /// `seed`.
     pub(crate) fn new((k, m): (u8, u8), seed: u8, length: usize) -> Self {
         Self::of(BLOB, geometry(k, m), 64, secret(seed), noise(seed.into(), length))
     }
