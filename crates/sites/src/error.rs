@@ -1,7 +1,7 @@
 //! Why a site did not do what it was asked.
 //!
-//! **Invariant.** A kind exists only where the caller acts differently, and no text holds a secret, a
-//! credential or a path of this machine: what a site says is cut short and cleaned.
+//! **Invariant.** A kind exists only where the caller acts differently, and no text holds a secret,
+//! a credential or a path of this machine: what a site says is cut short and cleaned.
 //!
 //! **Deliberately absent.** Retries and their conditions ([`crate::Guarded`]).
 //!

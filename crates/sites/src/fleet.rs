@@ -21,7 +21,8 @@ impl Fleet {
     /// The fleet of these sites, in the configuration's order.
     ///
     /// # Panics
-    /// When two sites have one id or there are more than `SITES_MAX`: the configuration was to refuse that.
+    /// When two sites have one id or there are more than `SITES_MAX`: the configuration was to
+    /// refuse that.
     #[must_use]
     pub fn new(sites: Vec<Guarded>) -> Self {
         assert!(sites.len() <= SITES_MAX, "a configuration has at most {SITES_MAX} sites");

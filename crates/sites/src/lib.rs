@@ -1,11 +1,13 @@
 //! Where shards lie: the trait every site implements, the backends, and what guards them.
 //!
-//! **Invariant.** A site is an attacker (I9): whatever it answers, a call through [`Guarded`] ends within
-//! one deadline, with bounded memory, and says in its error what the caller should do next. No write reaches
-//! a site without a `Permit`, and no name is ever written twice with other content (I5).
+//! **Invariant.** A site is an attacker (I9): whatever it answers, a call through [`Guarded`] ends
+//! within one deadline, with bounded memory, and says in its error what the caller should do next.
+//! No write reaches a site without a `Permit`, and no name is ever written twice with other content
+//! (I5).
 //!
-//! **Deliberately absent.** Keys, erasure codes and the meaning of a shard's bytes: this crate reaches
-//! neither `seal` nor `codec`. Hedging and the choice of sites are the engine's; [`Fleet::ranking`] helps.
+//! **Deliberately absent.** Keys, erasure codes and the meaning of a shard's bytes: this crate
+//! reaches neither `seal` nor `codec`. Hedging and the choice of sites are the engine's;
+//! [`Fleet::ranking`] helps.
 //!
 //! **Crash.** What a `put` or a `finish` acknowledged is durable at the site; anything else is
 //! unnamed or an orphan, and [`Site::sweep`] and the keeper take it.
@@ -15,6 +17,10 @@ mod fleet;
 mod guarded;
 mod site;
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod fault;
 pub mod local;
 pub mod memory;
 pub mod open;

@@ -2,8 +2,8 @@
 //!
 //! **Invariant.** It behaves as any other site, deterministically and without a runtime.
 //!
-//! **Deliberately absent.** Faults ([`crate::fault`] injects them around any site) and any limit of its
-//! size.
+//! **Deliberately absent.** Faults ([`crate::fault`] injects them around any site) and any limit of
+//! its size.
 //!
 //! **Crash.** All is gone, unless a [`MemorySite::snapshot`] was kept.
 

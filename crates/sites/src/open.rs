@@ -1,7 +1,8 @@
 //! From a configured URL to a guarded site.
 //!
-//! **Invariant.** A URL that is understood gives a site, reachable or not: a site that is down must not keep the
-//! gateway from starting. What can never work is refused with the option's name, never its value.
+//! **Invariant.** A URL that is understood gives a site, reachable or not: a site that is down must
+//! not keep the gateway from starting. What can never work is refused with the option's name, never
+//! its value.
 //!
 //! **Deliberately absent.** Reading configuration and secrets: the binary hands them over.
 //!
@@ -48,7 +49,8 @@ pub struct OpenError {
 /// Opens a configured site.
 ///
 /// # Errors
-/// When the URL's scheme is unknown, an option is missing, unknown or wrong, or the path is no directory.
+/// When the URL's scheme is unknown, an option is missing, unknown or wrong, or the path is no
+/// directory.
 pub fn open(spec: SiteSpec, ports: &Ports) -> Result<Guarded, OpenError> {
     let id = havre_policy::site_id(&spec.name);
     let site = backend(id, &spec, ports)

@@ -1,7 +1,8 @@
 //! The trait that every place for shards implements.
 //!
-//! **Invariant.** When `put` or `finish` returns `Ok` the whole shard is at the site under its name, durably
-//! as far as the site can promise, and a read gives exactly the bytes asked for or an error.
+//! **Invariant.** When `put` or `finish` returns `Ok` the whole shard is at the site under its
+//! name, durably as far as the site can promise, and a read gives exactly the bytes asked for or an
+//! error.
 //!
 //! **Deliberately absent.** Deadlines, retries, caps on concurrency and health: [`crate::Guarded`]
 //! wraps any site with them, and nothing in production talks to a site without it.
@@ -142,8 +143,8 @@ pub struct SiteCounts {
 
 /// One place that stores shards. Never trusted.
 ///
-/// The permit is lent, not consumed: [`crate::Guarded`] repeats an attempt for the same shard at the same
-/// site. Its own `put` and `create`, which the engine calls, consume the permit.
+/// The permit is lent, not consumed: [`crate::Guarded`] repeats an attempt for the same shard at
+/// the same site. Its own `put` and `create`, which the engine calls, consume the permit.
 #[async_trait]
 pub trait Site: Send + Sync + 'static {
     /// The site, as permits name it.
@@ -155,8 +156,9 @@ pub trait Site: Send + Sync + 'static {
     /// Stores a whole shard under `name`, durable (bytes and name) when it returns.
     ///
     /// # Errors
-    /// `Exists` when another content has the name; the same content is `Ok`, so that an attempt whose answer
-    /// was lost can be repeated. `Refused` when the permit is for another site or blob.
+    /// `Exists` when another content has the name; the same content is `Ok`, so that an attempt
+    /// whose answer was lost can be repeated. `Refused` when the permit is for another site or
+    /// blob.
     async fn put(&self, permit: &Permit, name: &BlobName, shard: Bytes) -> Result<(), SiteError>;
 
     /// Begins a shard that is sent piece by piece; `shard_bytes` is its length where it is known.

@@ -1,7 +1,8 @@
 //! When to stop asking a site that does not answer, and when to ask again.
 //!
-//! **Invariant.** While a breaker is open no caller waits for the site; it opens only after silence, and
-//! stays open only while probes stay unanswered. After a probe one caller at a time tries.
+//! **Invariant.** While a breaker is open no caller waits for the site; it opens only after
+//! silence, and stays open only while probes stay unanswered. After a probe one caller at a time
+//! tries.
 //!
 //! **Deliberately absent.** Clocks, sleeping and the probe itself: the parent module drives this.
 //!
@@ -74,8 +75,8 @@ impl Breaker {
         }
     }
 
-    /// Takes note of what became of a call; true when the breaker opened just now, and somebody has to
-    /// begin probing.
+    /// Takes note of what became of a call; true when the breaker opened just now, and somebody has
+    /// to begin probing.
     #[must_use]
     pub(super) fn note(&mut self, pass: Pass, outcome: Outcome, now: Duration) -> bool {
         match outcome {

@@ -3,7 +3,8 @@
 //! **Invariant.** 448 bytes an operation; recording costs two atomic additions; old answers fade,
 //! since all counts are halved every [`WINDOW`] answers.
 //!
-//! **Deliberately absent.** Exactness: a bucket is an eighth to a quarter wide, and counts raced by a halving are lost.
+//! **Deliberately absent.** Exactness: a bucket is an eighth to a quarter wide, and counts raced by
+//! a halving are lost.
 //!
 //! **Crash.** Nothing is kept.
 

@@ -1,12 +1,14 @@
 //! A site behind everything that makes it bearable: deadlines, retries, limits, health, counts.
 //!
-//! **Invariant.** A call ends within [`SiteLimits::deadline_for`] its bytes plus `wait_max`, whatever the site
-//! does; a site that does not answer is left alone by all callers but one probe (I8, I9).
+//! **Invariant.** A call ends within [`SiteLimits::deadline_for`] its bytes plus `wait_max`,
+//! whatever the site does; a site that does not answer is left alone by all callers but one probe
+//! (I8, I9).
 //!
 //! **Deliberately absent.** Hedging across sites (the engine's: it knows which shards would do) and
 //! repeating a stream (nobody keeps its bytes; the shard becomes a repair job).
 //!
-//! **Crash.** A put whose answer was lost is repeated; the site compares and agrees, or says `Exists` (I5).
+//! **Crash.** A put whose answer was lost is repeated; the site compares and agrees, or says
+//! `Exists` (I5).
 
 mod breaker;
 mod counters;
@@ -345,7 +347,8 @@ impl Shared {
         self.unreachable(operation, "not asked: the site did not answer lately")
     }
 
-    /// Waits for one of the site's slots, not longer than `wait_max`, and not at all while it is down.
+    /// Waits for one of the site's slots, not longer than `wait_max`, and not at all while it is
+    /// down.
     async fn turn(&self, operation: Operation) -> Result<SemaphorePermit<'_>, Failure> {
         if self.lane(operation).lock().is_open() {
             return Err(Failure::NotAsked(self.held_back(operation)));
@@ -372,8 +375,8 @@ impl Shared {
         }
     }
 
-    /// Between zero and `pause`, by chance ("full jitter"): callers that failed together do not come
-    /// back together.
+    /// Between zero and `pause`, by chance ("full jitter"): callers that failed together do not
+    /// come back together.
     fn jitter(&self, pause: Duration) -> Duration {
         let share = u32::from_le_bytes(self.ports.random());
         pause.mul_f64(f64::from(share) / f64::from(u32::MAX))

@@ -1,6 +1,7 @@
 //! A streamed shard under the site's guards.
 //!
-//! **Invariant.** Every step ends within a deadline of its own, and after one that failed nothing more is sent.
+//! **Invariant.** Every step ends within a deadline of its own, and after one that failed nothing
+//! more is sent.
 //!
 //! **Deliberately absent.** Repetition: nobody keeps the bytes of a stream.
 //!

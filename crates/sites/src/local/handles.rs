@@ -1,6 +1,7 @@
 //! Open files of shards that are read again and again.
 //!
-//! **Invariant.** At most [`HANDLES_MAX`] files stay open, and none of a shard that this process deleted.
+//! **Invariant.** At most [`HANDLES_MAX`] files stay open, and none of a shard that this process
+//! deleted.
 //!
 //! **Deliberately absent.** Writing handles: a shard is written once.
 //!
@@ -42,7 +43,8 @@ impl Handles {
         self.inner.lock().deletions
     }
 
-    /// Keeps a file open, unless something was deleted since `deletions` was read: it may have been this one.
+    /// Keeps a file open, unless something was deleted since `deletions` was read: it may have been
+    /// this one.
     pub(super) fn keep(&self, name: &BlobName, file: &Arc<File>, deletions: u64) {
         let mut inner = self.inner.lock();
         if inner.deletions != deletions {

@@ -1,9 +1,10 @@
 //! Names in a directory tree, in order, page by page.
 //!
-//! **Invariant.** A page holds the smallest names after the cursor; memory is bounded by the page and by one
-//! directory's names.
+//! **Invariant.** A page holds the smallest names after the cursor; memory is bounded by the page
+//! and by one directory's names.
 //!
-//! **Deliberately absent.** An index: packs of a chain and extents of a prefix are one directory each.
+//! **Deliberately absent.** An index: packs of a chain and extents of a prefix are one directory
+//! each.
 //!
 //! **Crash.** Nothing is kept.
 

@@ -1,14 +1,17 @@
 //! A directory as a site, durable: what it acknowledged survives a power cut.
 //!
-//! **Invariant.** A name appears only after its bytes are on the disk, and is acknowledged only after the
-//! directory that has it is on the disk too: write, `fdatasync`, link without overwriting, `fsync` of the
-//! directory; a new directory's parent is synced before anything in it counts.
+//! **Invariant.** A name appears only after its bytes are on the disk, and is acknowledged only
+//! after the directory that has it is on the disk too: write, `fdatasync`, link without
+//! overwriting, `fsync` of the directory; a new directory's parent is synced before anything in it
+//! counts.
 //!
-//! **Deliberately absent.** Deadlines: a hung disk holds a thread, of which a site has [`HOPS_MAX`] at most, and
-//! [`crate::Guarded`] stops waiting for it. Checksums: every chunk is authentic by itself.
+//! **Deliberately absent.** Deadlines: a hung disk holds a thread, of which a site has [`HOPS_MAX`]
+//! at most, and [`crate::Guarded`] stops waiting for it. Checksums: every chunk is authentic by
+//! itself.
 //!
-//! **Crash.** Unlinked temporary files vanish by themselves; named ones (where the file system has no
-//! unlinked ones) are taken by [`Site::sweep`], which can tell the dead from the living by their locks.
+//! **Crash.** Unlinked temporary files vanish by themselves; named ones (where the file system has
+//! no unlinked ones) are taken by [`Site::sweep`], which can tell the dead from the living by their
+//! locks.
 
 mod handles;
 mod listing;
@@ -43,8 +46,8 @@ pub struct LocalSite {
 }
 
 impl LocalSite {
-    /// The site in the directory `root`, which is made if it can be. A directory that cannot be made now
-    /// (an unmounted or broken disk) is no error: the operations say so until it is there.
+    /// The site in the directory `root`, which is made if it can be. A directory that cannot be
+    /// made now (an unmounted or broken disk) is no error: the operations say so until it is there.
     ///
     /// # Errors
     /// `Refused` when `root` is something else than a directory.
@@ -53,8 +56,8 @@ impl LocalSite {
         Ok(Self { tree, hops: Arc::new(Semaphore::new(HOPS_MAX)) })
     }
 
-    /// Runs `work` where it may block. The slot moves into the thread: when the caller stops waiting, the
-    /// thread still counts.
+    /// Runs `work` where it may block. The slot moves into the thread: when the caller stops
+    /// waiting, the thread still counts.
     async fn hop<T, F>(&self, operation: Operation, work: F) -> Result<T, SiteError>
     where
         T: Send + 'static,

@@ -1,12 +1,12 @@
 //! The directory tree of a local site: blocking calls, each one complete.
 //!
-//! **Invariant.** [`Tree::seal`] is the only way to a name: bytes synced, linked without overwriting, the
-//! directory synced, in that order. After a power cut a name has all its bytes, and an acknowledged
-//! name is there.
+//! **Invariant.** [`Tree::seal`] is the only way to a name: bytes synced, linked without
+//! overwriting, the directory synced, in that order. After a power cut a name has all its bytes,
+//! and an acknowledged name is there.
 //!
-//! **Deliberately absent.** One sync less (link first, then sync the file alone, which happens to be enough on
-//! ext4 and is twice as fast): a cut would leave torn files under final names, and a repair could not tell
-//! them from another content.
+//! **Deliberately absent.** One sync less (link first, then sync the file alone, which happens to
+//! be enough on ext4 and is twice as fast): a cut would leave torn files under final names, and a
+//! repair could not tell them from another content.
 //!
 //! **Crash.** See the parent module.
 
@@ -157,8 +157,8 @@ impl Tree {
         SiteError::new(kind, self.id, operation, detail)
     }
 
-    /// The error of a system call. "No such file" is about the shard only while the root is there, and
-    /// only for a reader.
+    /// The error of a system call. "No such file" is about the shard only while the root is there,
+    /// and only for a reader.
     pub(super) fn io_error(&self, operation: Operation, error: io::Error) -> SiteError {
         let mut error = SiteError::from_io(self.id, operation, error);
         if error.kind == SiteErrorKind::Missing && (operation.is_write() || !self.root.is_dir()) {
@@ -175,6 +175,12 @@ impl Tree {
     /// From now on a new directory is made only while the marker is there.
     pub(super) fn note_marker(&self) {
         self.marked.store(true, Ordering::Relaxed);
+    }
+
+    /// Behaves as on a file system that has no unlinked temporary files.
+    #[cfg(test)]
+    pub(super) fn without_unlinked_files(&self) {
+        self.has_unlinked.store(false, Ordering::Relaxed);
     }
 
     // Writing.
@@ -210,7 +216,8 @@ impl Tree {
         match temp.link(&directory, file_name) {
             Ok(()) => self.sync_directory(&directory),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // The attempt before this one got further than its caller learned, or it is another content.
+                // The attempt before this one got further than its caller learned, or it is another
+                // content.
                 let there = open_regular(&self.root.join(text))?;
                 if !same_content(&temp.file, &there)? {
                     return Err(error);
@@ -475,7 +482,8 @@ fn open_directory(path: &Path) -> io::Result<File> {
     Ok(unix::open(path, flags, Mode::empty())?.into())
 }
 
-/// Opens a file that is a file: a link, a pipe or a directory in its place is refused without waiting.
+/// Opens a file that is a file: a link, a pipe or a directory in its place is refused without
+/// waiting.
 fn open_regular(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(unix::open(path, flags, Mode::empty())?);

@@ -1,10 +1,10 @@
 //! A shard streamed into a directory.
 //!
-//! **Invariant.** At most two blocks of [`HOP_BYTES`] and one piece wait in memory; one block is being written
-//! while the next one gathers, and each hop to another thread carries a whole block.
+//! **Invariant.** At most two blocks of [`HOP_BYTES`] and one piece wait in memory; one block is
+//! being written while the next one gathers, and each hop to another thread carries a whole block.
 //!
-//! **Deliberately absent.** Syncing on the way: the kernel is told to begin writing back, which makes the
-//! one `fdatasync` at the end short.
+//! **Deliberately absent.** Syncing on the way: the kernel is told to begin writing back, which
+//! makes the one `fdatasync` at the end short.
 //!
 //! **Crash.** The file has no name before `finish`.
 

@@ -1,7 +1,8 @@
 //! From a configured URL and its options to a backend.
 //!
-//! **Invariant.** Only options listed here reach a backend; none is read from the process's environment or a
-//! machine's metadata service unless the configuration says `credentials = "environment"` (attack B26).
+//! **Invariant.** Only options listed here reach a backend; none is read from the process's
+//! environment or a machine's metadata service unless the configuration says `credentials =
+//! "environment"` (attack B26).
 //!
 //! **Deliberately absent.** The options' values in any error.
 //!

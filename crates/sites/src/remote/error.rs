@@ -1,7 +1,7 @@
 //! From a backend's errors to ours.
 //!
-//! **Invariant.** "Missing" is said only of a shard, never of a bucket; what no honest site answers is
-//! `Invalid`, and what may be gone tomorrow is `Unreachable`.
+//! **Invariant.** "Missing" is said only of a shard, never of a bucket; what no honest site answers
+//! is `Invalid`, and what may be gone tomorrow is `Unreachable`.
 //!
 //! **Deliberately absent.** The backend's error as a source: its context holds URLs.
 //!

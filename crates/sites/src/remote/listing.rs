@@ -1,10 +1,10 @@
 //! Names at a remote store, in order, page by page.
 //!
-//! **Invariant.** Names come in ascending order or the listing is `Invalid`; what is kept between two pages is
-//! the store's own cursor, or one directory's names up to [`DIRECTORY_NAMES_MAX`].
+//! **Invariant.** Names come in ascending order or the listing is `Invalid`; what is kept between
+//! two pages is the store's own cursor, or one directory's names up to [`DIRECTORY_NAMES_MAX`].
 //!
-//! **Deliberately absent.** Trust in sizes, and listings that must be complete: a site may omit what it likes, and
-//! who lists several sites finds out.
+//! **Deliberately absent.** Trust in sizes, and listings that must be complete: a site may omit
+//! what it likes, and who lists several sites finds out.
 //!
 //! **Crash.** Nothing is kept.
 

@@ -1,16 +1,16 @@
 //! A remote store as a site: S3, OSS, GCS, Azure Blob, WebDAV and SFTP.
 //!
-//! **Invariant.** A shard appears under its name whole or not at all, and never over another: with the store's own
-//! create-if-absent, by moving a finished upload into place, or, where a store has neither, by looking
-//! first (names are used once, so only a repeated attempt can meet itself). When the name is taken the
-//! content is read back and compared (I5).
+//! **Invariant.** A shard appears under its name whole or not at all, and never over another: with
+//! the store's own create-if-absent, by moving a finished upload into place, or, where a store has
+//! neither, by looking first (names are used once, so only a repeated attempt can meet itself).
+//! When the name is taken the content is read back and compared (I5).
 //!
-//! **Deliberately absent.** Deadlines and retries ([`crate::Guarded`]), and any use of a store's checksums,
-//! sizes or ETags: they are its word.
+//! **Deliberately absent.** Deadlines and retries ([`crate::Guarded`]), and any use of a store's
+//! checksums, sizes or ETags: they are its word.
 //!
-//! **Crash.** Uploads that were not finished have no name here. WebDAV and SFTP keep them below `t/`, where
-//! [`Site::sweep`] takes them after a day; S3, OSS, GCS and Azure keep parts that only a lifecycle rule
-//! of the bucket removes ("abort incomplete multipart uploads").
+//! **Crash.** Uploads that were not finished have no name here. WebDAV and SFTP keep them below
+//! `t/`, where [`Site::sweep`] takes them after a day; S3, OSS, GCS and Azure keep parts that only
+//! a lifecycle rule of the bucket removes ("abort incomplete multipart uploads").
 
 mod config;
 mod error;
@@ -35,8 +35,8 @@ use transport::Transport;
 /// Where unfinished uploads go, at stores that can move.
 const TEMP_PREFIX: &str = "t/";
 
-/// Age after which an unfinished upload is nobody's: a day is longer than any stream lives, by either
-/// side's clock.
+/// Age after which an unfinished upload is nobody's: a day is longer than any stream lives, by
+/// either side's clock.
 const TEMP_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A remote store as a site. Clones share its connections.
@@ -147,9 +147,26 @@ impl RemoteSite {
             }
         };
         match stored.map_err(fail) {
-            Err(error) if error.kind == SiteErrorKind::Exists => {
-                self.agree(path, Fingerprint::of(&content), operation).await
-            }
+            Err(error) => self.settle(error, path, Fingerprint::of(&content), operation).await,
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// What a failed attempt to take a name comes to: when the name is taken, or the answer was
+    /// lost (a store may refuse and hang up before it has read the whole body), the content
+    /// decides.
+    async fn settle(
+        &self,
+        error: SiteError,
+        path: &str,
+        fingerprint: Fingerprint,
+        operation: Operation,
+    ) -> Result<(), SiteError> {
+        if !matches!(error.kind, SiteErrorKind::Exists | SiteErrorKind::Unreachable) {
+            return Err(error);
+        }
+        match self.agree(path, fingerprint, operation).await {
+            Err(other) if other.kind != SiteErrorKind::Exists => Err(error),
             result => result,
         }
     }
@@ -181,11 +198,11 @@ impl RemoteSite {
         operation: Operation,
     ) -> Result<(), SiteError> {
         match dav.publish(temp, path).await.map_err(self.error(operation)) {
-            Err(error) if error.kind == SiteErrorKind::Exists => {
+            Ok(()) => Ok(()),
+            Err(error) => {
                 drop(dav.discard(temp).await);
-                self.agree(path, fingerprint, operation).await
+                self.settle(error, path, fingerprint, operation).await
             }
-            result => result,
         }
     }
 
@@ -239,8 +256,8 @@ impl RemoteSite {
     }
 }
 
-/// Length and CRC of a content, enough to tell a repeated attempt from a different shard: whether a site lies
-/// about what it holds shows when the shard is opened, not here.
+/// Length and CRC of a content, enough to tell a repeated attempt from a different shard: whether a
+/// site lies about what it holds shows when the shard is opened, not here.
 #[derive(Clone)]
 struct Fingerprint {
     bytes: u64,

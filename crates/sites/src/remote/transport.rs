@@ -1,10 +1,11 @@
 //! HTTP to a site that is an attacker (I9, attack A23).
 //!
-//! **Invariant.** No redirect is followed, no body is decompressed, and no answer is longer than what was asked
-//! for: each has its cap before the first byte is read.
+//! **Invariant.** No redirect is followed, no body is decompressed, and no answer is longer than
+//! what was asked for: each has its cap before the first byte is read.
 //!
-//! **Deliberately absent.** Deadlines of whole operations ([`crate::Guarded`]'s; dropping the future
-//! closes the connection), and HTTP/2, whose many ways to hang a client buy a site of ours nothing.
+//! **Deliberately absent.** Deadlines of whole operations ([`crate::Guarded`]'s; dropping the
+//! future closes the connection), and HTTP/2, whose many ways to hang a client buy a site of ours
+//! nothing.
 //!
 //! **Crash.** Nothing is kept.
 

@@ -1,10 +1,11 @@
 //! Writing to WebDAV: streamed, and never over what is there.
 //!
-//! **Invariant.** A shard goes to a name of its own below `t/` and is moved to its name with `Overwrite: F`, so
-//! that a cut connection leaves nothing under a shard's name and no shard is replaced (I5).
+//! **Invariant.** A shard goes to a name of its own below `t/` and is moved to its name with
+//! `Overwrite: F`, so that a cut connection leaves nothing under a shard's name and no shard is
+//! replaced (I5).
 //!
-//! **Deliberately absent.** Reading, listing and deleting, which the backend library does well; it writes
-//! from memory in one piece, stats twice before a move, and overwrites.
+//! **Deliberately absent.** Reading, listing and deleting, which the backend library does well; it
+//! writes from memory in one piece, stats twice before a move, and overwrites.
 //!
 //! **Crash.** What is left below `t/` is swept when it is a day old.
 
@@ -120,7 +121,7 @@ impl Dav {
         let body = reqwest::Body::wrap(StreamBody { pieces, ended: false, bytes });
         let (dav, url) = (self.clone(), self.url(temp));
         let answer = Box::pin(async move { done(dav.send("PUT", &url, None, body).await?) });
-        Ok(DavStream { sender, answer: Some(answer) })
+        Ok(DavStream { sender, answer: Some(answer), left: bytes })
     }
 
     /// Gives what is at `temp` its name, unless the name is taken (`ConditionNotMatch`).
@@ -186,7 +187,8 @@ fn made(status: StatusCode) -> Result<(), Error> {
 fn done(status: StatusCode) -> Result<(), Error> {
     let detail = format!("the site answered {status}");
     match status.as_u16() {
-        200..=299 => Ok(()),
+        // Not "multi-status" (207), which reports failures.
+        200 | 201 | 204 => Ok(()),
         403 | 405 | 409 | 413 | 415 => Err(Error::new(ErrorKind::PermissionDenied, detail)),
         404 => Err(Error::new(ErrorKind::NotFound, detail)),
         412 => Err(Error::new(ErrorKind::ConditionNotMatch, detail)),
@@ -208,6 +210,8 @@ pub(super) struct DavStream {
     sender: mpsc::Sender<Piece>,
     /// `None` once it was given.
     answer: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// Bytes that are still to come, where the length is known.
+    left: Option<u64>,
 }
 
 impl DavStream {
@@ -215,31 +219,53 @@ impl DavStream {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.feed(Piece::Bytes(bytes)).await
+        self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
+        Ok(self.feed(Piece::Bytes(bytes)).await?)
     }
 
     pub(super) async fn finish(mut self) -> Result<(), Error> {
-        self.feed(Piece::End).await?;
-        match self.answer.take() {
-            Some(answer) => answer.await,
-            None => Err(ended_early()),
+        // A connection that was told the length lets go of the body at its last byte, and asks for
+        // no end.
+        let is_counted = self.left == Some(0);
+        let fed = self.feed(Piece::End).await;
+        match (fed, self.answer.take()) {
+            (Ok(()), Some(answer)) => answer.await,
+            (Err(Fed::Answered(Ok(()))), _) if is_counted => Ok(()),
+            (Err(fed), _) => Err(fed.into()),
+            (Ok(()), None) => Err(ended_early()),
         }
     }
 
-    /// Hands a piece to the connection; an answer that comes before the end is an error's.
-    async fn feed(&mut self, piece: Piece) -> Result<(), Error> {
-        let Some(mut answer) = self.answer.take() else { return Err(ended_early()) };
+    /// Hands a piece to the connection; an answer that comes before it was taken ends the stream.
+    async fn feed(&mut self, piece: Piece) -> Result<(), Fed> {
+        let Some(mut answer) = self.answer.take() else { return Err(Fed::Over) };
         let sent = match select(pin!(self.sender.send(piece)), &mut answer).await {
             Either::Left((sent, _)) => sent.is_ok(),
-            Either::Right((Err(error), _)) => return Err(error),
-            Either::Right((Ok(()), _)) => return Err(ended_early()),
+            Either::Right((answer, _)) => return Err(Fed::Answered(answer)),
         };
         if !sent {
-            // The body is gone, so the answer says why.
-            return Err(answer.await.err().unwrap_or_else(ended_early));
+            // The connection let go of the body, and the answer says why.
+            return Err(Fed::Answered(answer.await));
         }
         self.answer = Some(answer);
         Ok(())
+    }
+}
+
+/// Why a piece was not taken.
+enum Fed {
+    /// The answer is there.
+    Answered(Result<(), Error>),
+    /// It was there at an earlier piece.
+    Over,
+}
+
+impl From<Fed> for Error {
+    fn from(fed: Fed) -> Self {
+        match fed {
+            Fed::Answered(Err(error)) => error,
+            Fed::Answered(Ok(())) | Fed::Over => ended_early(),
+        }
     }
 }
 

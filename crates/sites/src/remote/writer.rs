@@ -1,8 +1,10 @@
 //! A shard streamed to a remote store.
 //!
-//! **Invariant.** At most one part of a multipart upload (`part_bytes`) and one piece wait in memory.
+//! **Invariant.** At most one part of a multipart upload (`part_bytes`) and one piece wait in
+//! memory.
 //!
-//! **Deliberately absent.** Parts in parallel: a shard is one of many streams, and memory is counted in parts.
+//! **Deliberately absent.** Parts in parallel: a shard is one of many streams, and memory is
+//! counted in parts.
 //!
 //! **Crash.** See the parent module.
 
@@ -87,11 +89,11 @@ impl ShardWriter for RemoteWriter {
         let fail = site.error(operation);
         match sink {
             Sink::Upload(mut writer) => match writer.close().await.map_err(fail) {
-                Err(error) if error.kind == SiteErrorKind::Exists => {
+                Ok(_) => Ok(()),
+                Err(error) => {
                     drop(writer.abort().await);
-                    site.agree(&path, fingerprint, operation).await
+                    site.settle(error, &path, fingerprint, operation).await
                 }
-                result => result.map(drop),
             },
             Sink::Taken => site.agree(&path, fingerprint, operation).await,
             Sink::Beside(mut writer, temp) => {
