@@ -1,10 +1,11 @@
-//! A connection that gives up on a client which stops taking its response.
+//! A connection that gives up on a client which stops taking its response, or never says what it speaks.
 //!
 //! **Invariant.** A write that makes no progress for the write timeout fails the connection, so that a slow
-//! client holds its buffers for a bounded time (I8).
+//! client holds its buffers for a bounded time; and the first bytes, by which HTTP/1 and HTTP/2 are told
+//! apart, must be there within the header timeout (I8).
 //!
-//! **Deliberately absent.** A limit on reads: `hyper` has one for heads, `incoming` one for bodies, and while an
-//! operation works there is nothing to read.
+//! **Deliberately absent.** A limit on later reads: `hyper` has one for heads, `incoming` one for bodies, and
+//! while an operation works there is nothing to read.
 //!
 //! **Crash.** A connection dies with the process.
 
@@ -16,20 +17,33 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Bytes of HTTP/2's preface. `hyper-util` waits for as many of them as match, for ever; every request of
+/// HTTP/1.1 has more.
+const PREFACE_BYTES: usize = 24;
+
 /// The connection.
 pub(crate) struct Deadlined<T> {
     inner: T,
     runtime: Arc<dyn Runtime>,
-    timeout: Duration,
-    timer: Option<Task>,
+    write_timeout: Duration,
+    write_timer: Option<Task>,
+    preface_timer: Option<Task>,
+    read: usize,
 }
 
-// The timer is a box and is pinned by itself; the connection is required to be `Unpin` below.
+// The timers are boxes and pinned by themselves; the connection is required to be `Unpin` below.
 impl<T: Unpin> Unpin for Deadlined<T> {}
 
 impl<T> Deadlined<T> {
-    pub(crate) const fn new(inner: T, runtime: Arc<dyn Runtime>, timeout: Duration) -> Self {
-        Self { inner, runtime, timeout, timer: None }
+    /// The connection, whose client has `first` to begin.
+    pub(crate) fn new(
+        inner: T,
+        runtime: Arc<dyn Runtime>,
+        first: Duration,
+        write_timeout: Duration,
+    ) -> Self {
+        let preface_timer = Some(runtime.sleep(first));
+        Self { inner, runtime, write_timeout, write_timer: None, preface_timer, read: 0 }
     }
 
     /// Passes progress on; without any, fails when the time is up.
@@ -39,10 +53,10 @@ impl<T> Deadlined<T> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<R>> {
         if polled.is_ready() {
-            self.timer = None;
+            self.write_timer = None;
             return polled;
         }
-        let timer = self.timer.get_or_insert_with(|| self.runtime.sleep(self.timeout));
+        let timer = self.write_timer.get_or_insert_with(|| self.runtime.sleep(self.write_timeout));
         std::task::ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
     }
@@ -54,7 +68,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Deadlined<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if let Some(timer) = &mut self.preface_timer {
+            if polled.is_pending() {
+                std::task::ready!(timer.as_mut().poll(context));
+                let late = "the client did not begin";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, late)));
+            }
+            self.read += buffer.filled().len() - before;
+            if self.read >= PREFACE_BYTES {
+                self.preface_timer = None;
+            }
+        }
+        polled
     }
 }
 

@@ -146,8 +146,6 @@ impl Connection {
     {
         // Without this, small responses wait for a delayed acknowledgement: 40 ms each.
         let _ = stream.set_nodelay(true);
-        let runtime = self.ports.runtime.clone();
-        let stream = Deadlined::new(stream, runtime, self.limits.write_timeout);
         let Some(tls) = self.tls.clone() else { return self.serve(stream, service).await };
         let deadline = self.ports.runtime.sleep(self.limits.handshake_timeout);
         match select(pin!(tls.accept(stream)), deadline).await {
@@ -167,6 +165,9 @@ impl Connection {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let runtime = self.ports.runtime.clone();
+        let (first, write) = (self.limits.header_timeout, self.limits.write_timeout);
+        let stream = Deadlined::new(stream, runtime, first, write);
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = self.watcher.watch(connection.into_owned()).await {
             tracing::debug!(error = %error, "serve a connection");

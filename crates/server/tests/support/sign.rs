@@ -40,6 +40,8 @@ pub(crate) struct Signer {
     pub(crate) not: Vec<&'static str>,
     /// The trailer, where the way has one; the right one when empty.
     pub(crate) trailer: Option<(String, String)>,
+    /// The decoded length that is declared, if not the right one.
+    pub(crate) decoded: Option<usize>,
 }
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -88,6 +90,7 @@ impl Signer {
             also: Vec::new(),
             not: Vec::new(),
             trailer: None,
+            decoded: None,
         }
     }
 
@@ -214,7 +217,7 @@ impl Signer {
         let right = || ("x-amz-checksum-crc32".to_owned(), super::crc32(&body));
         let trailer = trailed.then(|| self.trailer.clone().unwrap_or_else(right));
         let mut request = request
-            .set("x-amz-decoded-content-length", &body.len().to_string())
+            .set("x-amz-decoded-content-length", &self.decoded.unwrap_or(body.len()).to_string())
             .set("content-encoding", "aws-chunked");
         if let Some((name, _)) = &trailer
             && request.value("x-amz-trailer").is_none()
