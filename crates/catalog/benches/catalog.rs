@@ -1,6 +1,7 @@
 //! What the catalog costs: packs applied, rows read, keys listed. The data set has a million objects
 //! unless `HAVRE_BENCH_OBJECTS` says otherwise.
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -143,6 +143,10 @@ impl From<rusqlite::Error> for CatalogError {
                 | ErrorCode::NotADatabase
                 | ErrorCode::ConstraintViolation
                 | ErrorCode::TypeMismatch => Self::Damaged(error.to_string()),
+                // The statements are constants: a table or a column is missing.
+                ErrorCode::Unknown if failure.extended_code == rusqlite::ffi::SQLITE_ERROR => {
+                    Self::Damaged(error.to_string())
+                }
                 _ => Self::Storage(error.to_string()),
             },
             Error::FromSqlConversionFailure(..)

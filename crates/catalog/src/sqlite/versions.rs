@@ -28,10 +28,11 @@ use rusqlite::{Connection, Row, params};
 const HEADS: &str = "SELECT newest_first, older, null_version, version, extents, marker, bytes \
      FROM version WHERE bucket = $1 AND key = $2 ORDER BY newest_first LIMIT 2";
 const OLDER_NULL: &str = "SELECT newest_first, older, null_version, version, extents, marker, bytes \
-     FROM version WHERE bucket = $1 AND key = $2 AND null_version = 1 AND older = 1";
+     FROM version INDEXED BY version_older \
+     WHERE bucket = $1 AND key = $2 AND null_version = 1 AND older = 1";
 const OLDER_VERSION: &str = "SELECT newest_first, older, null_version, version, extents, marker, bytes \
-     FROM version WHERE bucket = $1 AND key = $2 AND null_version = 0 AND version = $3 \
-     AND older = 1";
+     FROM version INDEXED BY version_older \
+     WHERE bucket = $1 AND key = $2 AND null_version = 0 AND version = $3 AND older = 1";
 const ANY_IN_BUCKET: &str = "SELECT 1 FROM version WHERE bucket = $1 LIMIT 1";
 const FIRST_IN_BUCKET: &str = "SELECT key FROM version WHERE bucket = $1 ORDER BY key LIMIT 1";
 const TOMBSTONE: &str = "SELECT seq FROM tombstone WHERE bucket = $1 AND key = $2 AND version = $3";
@@ -481,4 +482,55 @@ fn listed(row: &Row<'_>, key: &[u8]) -> Result<ListedObject> {
         checksum_algorithm: checksum.map(|(algorithm, _)| algorithm),
         checksum_kind: checksum.map(|(_, kind)| kind),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::open;
+    use crate::sqlite::stored::all;
+
+    /// The steps of a statement's plan.
+    fn plan(conn: &Connection, sql: &str, values: usize) -> Vec<String> {
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let nulls = vec![rusqlite::types::Null; values];
+        all(conn, &explain, rusqlite::params_from_iter(nulls), |row| Ok(row.get(3)?)).unwrap()
+    }
+
+    #[test]
+    fn no_read_of_versions_looks_at_more_rows_than_it_needs() {
+        let conn = Connection::open_in_memory().unwrap();
+        open::settle_writer(&conn).unwrap();
+        open::initialize(&conn).unwrap();
+        let (by_key, manifest) = (
+            "SEARCH v USING PRIMARY KEY (bucket=? AND key=?)",
+            "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+        );
+        assert_eq!(plan(&conn, LATEST, 2), [by_key, manifest]);
+        assert_eq!(plan(&conn, LATEST_IF, 3), [by_key, manifest]);
+        let older = "SEARCH v USING INDEX version_older \
+             (bucket=? AND key=? AND null_version=? AND version=?)";
+        assert_eq!(plan(&conn, OLDER_BY_ID, 3), [older, manifest]);
+        let ranged = "SEARCH version USING PRIMARY KEY (bucket=? AND key>? AND key<?)";
+        assert_eq!(plan(&conn, LIST, 3), [ranged]);
+        for (sql, values, columns) in
+            [(OLDER_NULL, 2, "null_version=?"), (OLDER_VERSION, 3, "null_version=? AND version=?")]
+        {
+            let plan = plan(&conn, sql, values);
+            assert!(plan[0].contains("version_older") && plan[0].contains(columns), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn statements_are_planned_once_and_not_for_every_value() {
+        let conn = Connection::open_in_memory().unwrap();
+        open::settle_writer(&conn).unwrap();
+        open::initialize(&conn).unwrap();
+        let mut statement = conn.prepare(LATEST).unwrap();
+        for key in [&b"a"[..], b"b", b"c"] {
+            assert!(!statement.exists(params![[0u8; 16], key]).unwrap());
+        }
+        let replanned = statement.get_status(rusqlite::StatementStatus::RePrepare);
+        assert_eq!(replanned, 0);
+    }
 }

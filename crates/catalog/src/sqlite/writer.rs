@@ -268,3 +268,114 @@ fn checkpoint(conn: &Connection) {
         tracing::warn!(%error, "a checkpoint of the catalog failed and will be tried again");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::stored::one;
+
+    fn table() -> Connection {
+        let conn = Connection::open_in_memory().expect("a database");
+        conn.execute_batch("CREATE TABLE t (n BIGINT PRIMARY KEY, filler BLOB)").expect("a table");
+        conn
+    }
+
+    type Answer = oneshot::Receiver<Result<()>>;
+
+    fn insert(n: i64, filler: usize, outcome: Result<()>) -> (Box<dyn Job>, Answer) {
+        let (call, answer) = Call::new(1, Durability::Replayable, move |conn: &Connection| {
+            execute(conn, "INSERT INTO t VALUES ($1, zeroblob($2))", [n, filler as i64])?;
+            outcome
+        });
+        (Box::new(call), answer)
+    }
+
+    fn rows(conn: &Connection) -> Vec<i64> {
+        crate::sqlite::stored::all(conn, "SELECT n FROM t ORDER BY n", [], |row| Ok(row.get(0)?))
+            .expect("rows")
+    }
+
+    #[test]
+    fn a_change_that_fails_takes_only_its_own_away() {
+        let conn = table();
+        let (jobs, answers): (Vec<_>, Vec<_>) =
+            [insert(1, 0, Ok(())), insert(2, 0, Err(CatalogError::NotEmpty)), insert(3, 0, Ok(()))]
+                .into_iter()
+                .unzip();
+        commit(&conn, jobs);
+        assert_eq!(rows(&conn), [1, 3]);
+        let outcomes: Vec<_> = answers.into_iter().map(|mut a| a.try_recv().unwrap()).collect();
+        assert_eq!(outcomes, [Ok(()), Err(CatalogError::NotEmpty), Ok(())]);
+    }
+
+    #[test]
+    fn a_change_alone_that_fails_leaves_nothing() {
+        let conn = table();
+        let (job, mut answer) = insert(1, 0, Err(CatalogError::NotEmpty));
+        commit(&conn, vec![job]);
+        assert_eq!(rows(&conn), [0; 0]);
+        assert_eq!(answer.try_recv().unwrap(), Err(CatalogError::NotEmpty));
+        assert!(conn.is_autocommit());
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_group_and_the_writer_goes_on() {
+        let conn = table();
+        conn.pragma_update(None, "max_page_count", 10).unwrap();
+        let (jobs, answers): (Vec<_>, Vec<_>) =
+            [insert(1, 0, Ok(())), insert(2, 1 << 20, Ok(())), insert(3, 0, Ok(()))]
+                .into_iter()
+                .unzip();
+        commit(&conn, jobs);
+        let outcomes: Vec<_> = answers.into_iter().map(|mut a| a.try_recv().unwrap()).collect();
+        // Whether the database gives up the statement or the transaction is its choice; nobody is told
+        // that it is done when it is not.
+        let kept = rows(&conn);
+        for (n, outcome) in (1..).zip(&outcomes) {
+            assert_eq!(outcome.is_ok(), kept.contains(&n), "{n}: {outcome:?}");
+        }
+        assert!(matches!(outcomes[1], Err(CatalogError::Storage(_))));
+        conn.pragma_update(None, "max_page_count", 1000).unwrap();
+        let (job, mut answer) = insert(4, 0, Ok(()));
+        commit(&conn, vec![job]);
+        assert_eq!(answer.try_recv().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_durable_change_is_synced_and_the_others_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let conn = Connection::open(directory.path().join("db")).unwrap();
+        crate::sqlite::open::settle_writer(&conn).unwrap();
+        let level = |durability| {
+            transact(&conn, durability, |conn| {
+                one(conn, "PRAGMA synchronous", [], |row| Ok(row.get::<_, i64>(0)?))
+            })
+        };
+        assert_eq!(level(Durability::Durable), Ok(Some(2)), "FULL");
+        assert_eq!(level(Durability::Replayable), Ok(Some(1)), "NORMAL");
+    }
+
+    #[test]
+    fn a_durable_change_waits_for_no_group_and_no_group_for_it() {
+        let (jobs, queue) = mpsc::channel::<Box<dyn Job>>(QUEUE_MAX);
+        let mut answers = Vec::new();
+        for n in 0..6 {
+            let durability = if n == 3 { Durability::Durable } else { Durability::Replayable };
+            let (call, answer) = Call::new(1, durability, move |conn: &Connection| {
+                execute(conn, "INSERT INTO t VALUES ($1, x'')", [n])?;
+                one(conn, "PRAGMA synchronous", [], |row| Ok(row.get::<_, i64>(0)?))
+            });
+            assert!(jobs.try_send(Box::new(call)).is_ok());
+            answers.push(answer);
+        }
+        drop(jobs);
+        let directory = tempfile::tempdir().unwrap();
+        let conn = Connection::open(directory.path().join("db")).unwrap();
+        crate::sqlite::open::settle_writer(&conn).unwrap();
+        conn.execute_batch("CREATE TABLE t (n BIGINT PRIMARY KEY, filler BLOB)").unwrap();
+        work(conn, queue, None);
+        let levels: Vec<_> = answers.into_iter().map(|mut a| a.try_recv().unwrap()).collect();
+        let expected = [1, 1, 1, 2, 1, 1].map(|level| Ok(Some(level)));
+        assert_eq!(levels, expected);
+    }
+}
