@@ -29,13 +29,13 @@ pub(crate) struct BlobHandle {
 }
 
 impl BlobHandle {
-    pub(crate) fn new(row: BlobRow, fleet: &Fleet) -> Self {
+    pub(crate) fn new(row: BlobRow, code: ErasureCode, fleet: &Fleet) -> Self {
         let blob = row.name.blob();
         let layout = Layout::new(row.geometry, row.chunk_bytes, row.bytes);
         let keys = BlobKeys::new(&row.secret, blob, row.geometry, row.chunk_bytes);
         let position = |site: &SiteId| fleet.by_id(*site).map(|(position, _)| position);
         let positions = row.sites.iter().map(position).collect();
-        Self { layout, keys, code: ErasureCode::new(row.geometry), positions, row }
+        Self { layout, keys, code, positions, row }
     }
 }
 

@@ -33,9 +33,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// How long a write waits for room in the journal before it is told to slow down.
 const QUEUE_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long a pack stays open for writes that are on their way to it. Measured: at 64 writers at once it saves
-/// two thirds of the packs, and a lone writer never waits because nobody else is on the way.
-const LINGER_MAX: Duration = Duration::from_millis(4);
+/// How long a pack stays open for writers that are expected: this much for each of them, within bounds. A lone
+/// writer never waits, because nobody else is expected. Measured on two cores, 4 KiB PUTs at 64 at once: the
+/// packs get three times as full, and the CPU saved makes up for the wait.
+const LINGER_PER_RECORD: Duration = Duration::from_micros(50);
+const LINGER_MIN: Duration = Duration::from_millis(1);
+const LINGER_MAX: Duration = Duration::from_millis(40);
+/// For how long after a pack its writers are expected to come back with their next write.
+const WRITERS_RETURN_WITHIN: Duration = Duration::from_millis(20);
 /// Packs that are durable and wait for the catalog.
 const APPLY_QUEUE_MAX: usize = 2;
 
@@ -115,6 +120,8 @@ impl Journal {
             durable,
             approaching: Arc::clone(&approaching),
             carried: None,
+            last_records: 0,
+            last_ended: Duration::ZERO,
         };
         let applier = Applier { shared: Arc::clone(shared), packs, failed: AtomicBool::new(false) };
         shared.ports.runtime.spawn(Box::pin(writer.run()));
@@ -171,6 +178,9 @@ struct Writer {
     approaching: Arc<AtomicUsize>,
     /// The first entry that did not fit the pack before.
     carried: Option<Queued>,
+    /// Records of the pack before, and when it ended.
+    last_records: usize,
+    last_ended: Duration,
 }
 
 /// A pack that met the guarantee and waits for the catalog.
@@ -193,31 +203,53 @@ struct Reply {
 impl Writer {
     async fn run(mut self) {
         loop {
-            let first = match self.carried.take() {
+            let waiting = self.carried.take().or_else(|| self.entries.try_recv().ok());
+            let backlog = waiting.is_some();
+            let first = match waiting {
                 Some(entry) => entry,
                 None => match self.entries.recv().await {
                     Some(entry) => entry,
                     None => return,
                 },
             };
-            let batch = self.collect(first).await;
+            let batch = self.collect(first, backlog).await;
+            self.last_records = batch.len();
             self.write(batch).await;
+            self.last_ended = self.shared.ports.clock.elapsed();
         }
     }
 
-    /// Takes what waits already, and for a moment what is on its way.
-    async fn collect(&mut self, first: Queued) -> Vec<Queued> {
-        let mut bytes = PACK_HEADER_BYTES + SLOT_HEADER_BYTES + first.entry.sealed.len();
+    /// How many writers are expected to want this pack, when `waiting` do already. Those of the pack before
+    /// come back with their next write; with a backlog they come on top of it.
+    fn expected(&self, waiting: usize, backlog: bool) -> usize {
+        let since = self.shared.ports.clock.elapsed().saturating_sub(self.last_ended);
+        match (since <= WRITERS_RETURN_WITHIN, backlog) {
+            (true, true) => waiting + self.last_records,
+            (true, false) => self.last_records,
+            (false, _) => waiting,
+        }
+    }
+
+    /// Takes what waits already, and for a moment what is expected or on its way.
+    async fn collect(&mut self, first: Queued, backlog: bool) -> Vec<Queued> {
+        let mut pack_bytes = PACK_HEADER_BYTES + SLOT_HEADER_BYTES + first.entry.sealed.len();
         let mut batch = vec![first];
+        let mut target = None;
         let mut linger = None;
         while batch.len() < PACK_RECORDS_MAX {
             let next = match self.entries.try_recv() {
                 Ok(entry) => Some(entry),
-                Err(_) if self.approaching.load(Ordering::Relaxed) == 0 => None,
                 Err(_) => {
-                    let sleep = linger
-                        .take()
-                        .unwrap_or_else(|| self.shared.ports.runtime.sleep(LINGER_MAX));
+                    let target =
+                        *target.get_or_insert_with(|| self.expected(batch.len(), backlog) * 7 / 8);
+                    if batch.len() >= target && self.approaching.load(Ordering::Relaxed) == 0 {
+                        break;
+                    }
+                    let sleep = linger.take().unwrap_or_else(|| {
+                        let records = u32::try_from(target).unwrap_or(u32::MAX);
+                        let wait = LINGER_PER_RECORD.saturating_mul(records);
+                        self.shared.ports.runtime.sleep(wait.clamp(LINGER_MIN, LINGER_MAX))
+                    });
                     let receive = std::pin::pin!(self.entries.recv());
                     match future::select(receive, sleep).await {
                         Either::Left((entry, sleep)) => {
@@ -229,8 +261,8 @@ impl Writer {
                 }
             };
             let Some(next) = next else { break };
-            bytes += SLOT_HEADER_BYTES + next.entry.sealed.len();
-            if bytes > PACK_BYTES_MAX {
+            pack_bytes += SLOT_HEADER_BYTES + next.entry.sealed.len();
+            if pack_bytes > PACK_BYTES_MAX {
                 self.carried = Some(next);
                 break;
             }

@@ -16,7 +16,7 @@ use crate::seqs::Seqs;
 use havre_catalog::Catalog;
 use havre_codec::ErasureCode;
 use havre_model::ports::Ports;
-use havre_model::{BlobId, BucketId};
+use havre_model::{BlobId, BucketId, Geometry};
 use havre_policy::PlacementPolicy;
 use havre_seal::Keyring;
 use havre_sites::Fleet;
@@ -116,13 +116,22 @@ impl Shared {
         self.placement_named(bucket.policy()).unwrap_or(self.strictest_placement)
     }
 
+    /// The erasure code of a geometry: the policies' own where one has it, for they remember the inverted
+    /// matrices of losses that were seen before.
+    fn code(&self, geometry: Geometry) -> ErasureCode {
+        let same = |placement: &&Arc<Placement>| placement.code.geometry() == geometry;
+        let known = self.placements.iter().find(same);
+        known.map_or_else(|| ErasureCode::new(geometry), |placement| placement.code.clone())
+    }
+
     /// The blob with its keys and the places of its shards, as the catalog has them.
     pub(crate) async fn blob(&self, blob: BlobId) -> Result<Arc<BlobHandle>, ReadError> {
         if let Some(handle) = self.blobs.peek(&blob) {
             return Ok(handle);
         }
         let row = self.catalog.blob(blob).await?.ok_or(ReadError::Gone)?;
-        let handle = Arc::new(BlobHandle::new(row, &self.fleet));
+        let code = self.code(row.geometry);
+        let handle = Arc::new(BlobHandle::new(row, code, &self.fleet));
         self.blobs.insert(blob, Arc::clone(&handle));
         Ok(handle)
     }
