@@ -1,7 +1,7 @@
 //! The admin listener: health and metrics.
 //!
-//! **Invariant.** It listens on the loopback interface unless the operator says otherwise, answers only reads,
-//! and tells no names, keys or secrets (B21).
+//! **Invariant.** It listens on the loopback interface unless the operator says otherwise, answers
+//! only reads, and tells no names, keys or secrets (B21).
 //!
 //! **Deliberately absent.** Everything that changes something.
 //!

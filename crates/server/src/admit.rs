@@ -1,12 +1,13 @@
 //! From a signed request to one that may be acted on.
 //!
-//! `s3s` runs twice: its first instance only checks signatures and hands every request to [`Gate`], which makes
-//! an [`Admitted`] of it; the second one, which no listener reaches, routes and parses. In between stands
-//! what S3 does and `s3s` leaves out: unbuilt sub-resources and headers answer 501, documents are verified
-//! against their digests, and headers that S3 ignores when they are malformed do not fail the request.
+//! `s3s` runs twice: its first instance only checks signatures and hands every request to [`Gate`],
+//! which makes an [`Admitted`] of it; the second one, which no listener reaches, routes and parses.
+//! In between stands what S3 does and `s3s` leaves out: unbuilt sub-resources and headers answer
+//! 501, documents are verified against their digests, and headers that S3 ignores when they are
+//! malformed do not fail the request.
 //!
-//! **Invariant.** An operation runs only for a request whose signature was checked here, and only if every
-//! header and parameter that changes its meaning is built. Never a false 200.
+//! **Invariant.** An operation runs only for a request whose signature was checked here, and only
+//! if every header and parameter that changes its meaning is built. Never a false 200.
 //!
 //! **Deliberately absent.** What the operations do.
 //!
@@ -23,7 +24,6 @@ use crate::hosts::Domains;
 use crate::query::Query;
 use crate::s3::conditions::Conditions;
 use crate::s3::range::ByteRange;
-use crate::s3::token::TokenKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -148,10 +148,7 @@ impl Gate {
             (Body::from(bytes), document)
         };
         let admitted = Admitted {
-            principal: Principal {
-                tenant: credential.tenant,
-                tokens: TokenKey::of(credential.secret.expose()),
-            },
+            principal: Principal { tenant: credential.tenant, secret: credential.secret },
             conditions: Conditions::of_request(&headers)?,
             source_conditions: Conditions::of_copy_source(&headers)?,
             range: range(&headers),
@@ -168,7 +165,8 @@ impl Gate {
         Ok((inner, document))
     }
 
-    /// Bucket and key. A bucket that ends at an encoded slash for us and not for a proxy is refused (B9).
+    /// Bucket and key. A bucket that ends at an encoded slash for us and not for a proxy is refused
+    /// (B9).
     fn path(&self, uri: &Uri, headers: &HeaderMap) -> S3Result<S3Path> {
         let host =
             headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -229,7 +227,8 @@ fn check_length(headers: &HeaderMap, body: &Body) -> S3Result<()> {
     if known { Ok(()) } else { Err(s3_error!(MissingContentLength)) }
 }
 
-/// What is declared of the body. The checksums of a completion are the object's, not the document's.
+/// What is declared of the body. The checksums of a completion are the object's, not the
+/// document's.
 fn declared(
     method: &Method,
     path: &S3Path,

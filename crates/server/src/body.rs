@@ -1,7 +1,7 @@
 //! The bodies of uploads and copies, as the engine takes them.
 //!
-//! **Invariant.** The engine is told `Ok` by `verified` only when length, signature, digests and trailers all
-//! held; the error that the client gets is the precise one ([`Upload::error`]).
+//! **Invariant.** The engine is told `Ok` by `verified` only when length, signature, digests and
+//! trailers all held; the error that the client gets is the precise one ([`Upload::error`]).
 //!
 //! **Deliberately absent.** Buffers and copies: every `Bytes` goes on as it came.
 //!

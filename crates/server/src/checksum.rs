@@ -1,11 +1,12 @@
 //! The checksums of S3: their names, their computation and what a client declares about a body.
 //!
-//! **Invariant.** Every digest that a client declared (`Content-MD5`, `x-amz-checksum-*` as a header or as a
-//! trailer) is computed and compared before [`Verifier::verified`] returns `Ok`; more than one checksum, an
-//! unknown one or an announced trailer that does not come is an error, never ignored.
+//! **Invariant.** Every digest that a client declared (`Content-MD5`, `x-amz-checksum-*` as a
+//! header or as a trailer) is computed and compared before [`Verifier::verified`] returns `Ok`;
+//! more than one checksum, an unknown one or an announced trailer that does not come is an error,
+//! never ignored.
 //!
-//! **Deliberately absent.** The signature's own SHA-256 (`s3s` checks it) and MD5 where no client asked: it
-//! costs twenty times what the checksums do.
+//! **Deliberately absent.** The signature's own SHA-256 (`s3s` checks it) and MD5 where no client
+//! asked: it costs twenty times what the checksums do.
 //!
 //! **Crash.** Values only.
 
@@ -298,8 +299,8 @@ impl Verifier {
 
     /// Compares everything that was declared.
     ///
-    /// # Errors
-    /// `BadDigest` where a digest differs, `MalformedTrailerError` where an announced trailer is missing.
+    /// # Errors `BadDigest` where a digest differs, `MalformedTrailerError` where an announced
+    /// trailer is missing.
     pub(crate) fn verified(self) -> S3Result<BodyFacts> {
         let mut facts = BodyFacts::default();
         if let Some((md5, expected)) = self.md5 {
@@ -363,8 +364,8 @@ fn trailer_value(
             crate::error::custom(
                 http::StatusCode::BAD_REQUEST,
                 "MalformedTrailerError",
-                "The request contained trailing data that was not well-formed or did not conform to \
-                 our published schema.",
+                "The request contained trailing data that was not well-formed or did not \
+                 conform to our published schema.",
             )
         })?;
     decode(algorithm, &text)

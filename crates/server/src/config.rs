@@ -1,9 +1,10 @@
 //! What an operator chooses about the listeners.
 //!
-//! **Invariant.** Every wait and every buffer of a connection has a limit here (I8); the defaults are the
-//! ones that the documentation names.
+//! **Invariant.** Every wait and every buffer of a connection has a limit here (I8); the defaults
+//! are the ones that the documentation names.
 //!
-//! **Deliberately absent.** Reading files and environment: the command line does, and hands values over.
+//! **Deliberately absent.** Reading files and environment: the command line does, and hands values
+//! over.
 //!
 //! **Crash.** Values only.
 
@@ -11,12 +12,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Bytes of all header lines of one request. AWS allows 8 KiB; longer presigned URLs and 2 KiB of user
-/// metadata in RFC 2047 form fit four times over.
+/// Bytes of all header lines of one request. AWS allows 8 KiB; longer presigned URLs and 2 KiB of
+/// user metadata in RFC 2047 form fit four times over.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// Header lines of one request.
 pub const HEADERS_MAX: usize = 128;
-/// Bytes of path and query of one request: a key of 1,024 bytes, percent-encoded, with a signed query.
+/// Bytes of path and query of one request: a key of 1,024 bytes, percent-encoded, with a signed
+/// query.
 pub const URI_BYTES_MAX: usize = 16 * 1024;
 /// Data of one signed chunk of an `aws-chunked` upload: it is held until its signature is checked.
 /// Clients send 64 KiB (Go, restic) to 128 KiB (Java).
@@ -29,7 +31,8 @@ pub const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub struct ServerConfig {
     /// Where S3 is served.
     pub listeners: Vec<ListenerConfig>,
-    /// Where health and metrics are served, in the clear; loopback unless the operator says otherwise.
+    /// Where health and metrics are served, in the clear; loopback unless the operator says
+    /// otherwise.
     pub admin: Option<SocketAddr>,
     /// The region that signatures must name, and that buckets say they are in.
     pub region: String,
@@ -71,7 +74,8 @@ pub enum TlsConfig {
         /// The key.
         key: PathBuf,
     },
-    /// Made at start for these host names and addresses, for trial: clients have to be told to accept it.
+    /// Made at start for these host names and addresses, for trial: clients have to be told to
+    /// accept it.
     SelfSigned {
         /// Names and addresses.
         names: Vec<String>,
@@ -100,9 +104,9 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
-            connections_max: 4096,
+            connections_max: 1024,
             handshake_timeout: Duration::from_secs(10),
-            header_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(30),

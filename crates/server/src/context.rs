@@ -1,14 +1,15 @@
 //! What belongs to one request from its head to its last byte.
 //!
-//! **Invariant.** Only `admit` makes an [`Admitted`], after the signature was checked; without one no
-//! operation runs.
+//! **Invariant.** Only `admit` makes an [`Admitted`], after the signature was checked; without one
+//! no operation runs.
 //!
-//! **Deliberately absent.** Names: a request's bucket and key are in its input, not here, because this is
-//! what gets logged (I3).
+//! **Deliberately absent.** Names: a request's bucket and key are in its input, not here, because
+//! this is what gets logged (I3).
 //!
 //! **Crash.** Values only.
 
 use crate::checksum::Declared;
+use crate::credentials::SecretKey;
 use crate::s3::conditions::Conditions;
 use crate::s3::range::ByteRange;
 use crate::s3::token::TokenKey;
@@ -47,7 +48,8 @@ impl RequestContext {
     }
 }
 
-/// The operations that are built; the label of metrics has no other value but `Other` and `Unknown`.
+/// The operations that are built; the label of metrics has no other value but `Other` and
+/// `Unknown`.
 const OPERATIONS: [&str; 26] = [
     "AbortMultipartUpload",
     "CompleteMultipartUpload",
@@ -82,8 +84,14 @@ const OPERATIONS: [&str; 26] = [
 pub(crate) struct Principal {
     /// The tenant.
     pub(crate) tenant: TenantId,
+    pub(crate) secret: SecretKey,
+}
+
+impl Principal {
     /// The key of this caller's continuation tokens.
-    pub(crate) tokens: TokenKey,
+    pub(crate) fn tokens(&self) -> TokenKey {
+        TokenKey::of(self.secret.expose())
+    }
 }
 
 /// An authenticated request, and what was read out of its headers before `s3s` parses the rest.

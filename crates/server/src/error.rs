@@ -1,7 +1,7 @@
 //! S3's error codes: the one place that maps what the engine says.
 //!
-//! **Invariant.** No message carries a key, a bucket name, a plaintext or a reason from the inside (I3); wrong
-//! key and damaged data look the same from outside (A21).
+//! **Invariant.** No message carries a key, a bucket name, a plaintext or a reason from the inside
+//! (I3); wrong key and damaged data look the same from outside (A21).
 //!
 //! **Deliberately absent.** XML: `s3s` writes it, `service` adds the request's ids.
 //!

@@ -1,8 +1,8 @@
 //! What is built, request by request: everything else answers 501, never a false 200.
 //!
-//! **Invariant.** A write passes only if every query parameter and every `x-amz-*` header of it is one that its
-//! operation acts on. A read passes unless it names a sub-resource that is not built for it; other parameters
-//! of a read are ignored, as S3 does.
+//! **Invariant.** A write passes only if every query parameter and every `x-amz-*` header of it is
+//! one that its operation acts on. A read passes unless it names a sub-resource that is not built
+//! for it; other parameters of a read are ignored, as S3 does.
 //!
 //! **Deliberately absent.** The values' meaning, where an operation looks at it anyway.
 //!
@@ -200,6 +200,16 @@ fn check_write_headers(headers: &HeaderMap) -> S3Result<()> {
         }
     }
     let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let framed = value("content-encoding")
+        .is_some_and(|text| text.to_ascii_lowercase().contains("aws-chunked"));
+    let streamed = value("x-amz-content-sha256").is_some_and(|text| text.starts_with("STREAMING-"));
+    if framed && !streamed {
+        // The framing would be stored as the object.
+        return Err(s3_error!(
+            InvalidRequest,
+            "The content encoding aws-chunked needs a streaming x-amz-content-sha256."
+        ));
+    }
     match value("x-amz-server-side-encryption") {
         // What is stored is always encrypted under AES-256, so this much is promised truly.
         None | Some("AES256") => {}
@@ -319,6 +329,14 @@ mod tests {
         }
         let sse = [("x-amz-server-side-encryption-customer-key", "k")];
         assert_eq!(code("GET /bucket/key", &sse), "NotImplemented");
+    }
+
+    #[test]
+    fn framing_that_is_not_taken_off_is_not_stored() {
+        let framed = ("content-encoding", "gzip, AWS-Chunked");
+        assert_eq!(code("PUT /bucket/key", &[framed]), "InvalidRequest");
+        let streamed = ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
+        assert_eq!(code("PUT /bucket/key", &[framed, streamed]), "ok");
     }
 
     #[test]

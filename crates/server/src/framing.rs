@@ -1,11 +1,14 @@
 //! The framing of `aws-chunked` bodies, watched on the wire.
 //!
-//! `s3s` decodes the chunks and checks their signatures, but takes the end of the body for the end of the
-//! chunks: an upload whose final chunk never came, with a decoded length that fits, would pass.
+//! `s3s` decodes the chunks and checks their signatures, but takes the end of the body for the end
+//! of the chunks: an upload whose final chunk never came, with a decoded length that fits, would
+//! pass.
 //!
-//! **Invariant.** A body passes only if its chunks are well-formed and a final one of length 0 came (B8).
+//! **Invariant.** A body passes only if its chunks are well-formed and a final one of length 0 came
+//! (B8).
 //!
-//! **Deliberately absent.** Signatures, decoding, trailers' content; and copies: bytes are only looked at.
+//! **Deliberately absent.** Signatures, decoding, trailers' content; and copies: bytes are only
+//! looked at.
 //!
 //! **Crash.** Values only.
 

@@ -1,11 +1,11 @@
-//! What is refused before a signature is even looked at: requests that `s3s`, a proxy and we could read in
-//! different ways.
+//! What is refused before a signature is even looked at: requests that `s3s`, a proxy and we could
+//! read in different ways.
 //!
-//! `s3s` 0.17 was tried against each (see `tests/attacks.rs`); what it refuses by itself is not repeated here,
-//! but for where its refusal comes after the request was acted on.
+//! `s3s` 0.17 was tried against each (see `tests/attacks.rs`); what it refuses by itself is not
+//! repeated here, but for where its refusal comes after the request was acted on.
 //!
-//! **Invariant.** Past this point every header that has a meaning stands once, every query parameter stands
-//! once, there is one way of signing, and the signature covers the host.
+//! **Invariant.** Past this point every header that has a meaning stands once, every query
+//! parameter stands once, there is one way of signing, and the signature covers the host.
 //!
 //! **Deliberately absent.** The signature itself (`s3s`), and what the request asks for (`admit`).
 //!
@@ -83,8 +83,8 @@ fn check_host(parts: &Parts) -> S3Result<()> {
 fn several_ways() -> S3Error {
     s3_error!(
         InvalidArgument,
-        "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query \
-         string parameter or the Authorization header should be specified"
+        "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature \
+         query string parameter or the Authorization header should be specified"
     )
 }
 
@@ -120,7 +120,8 @@ fn signed_headers(authorization: &str) -> Option<&str> {
     Some(rest.split(',').next().unwrap_or(rest).trim())
 }
 
-/// Uploads by HTML form are not built: `s3s` would hold them in memory before it asks who is calling.
+/// Uploads by HTML form are not built: `s3s` would hold them in memory before it asks who is
+/// calling.
 fn check_form(parts: &Parts) -> S3Result<()> {
     let form =
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(

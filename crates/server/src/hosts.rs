@@ -1,7 +1,7 @@
 //! Virtual-host style: the bucket in the host's name.
 //!
-//! **Invariant.** A host is split only at a configured domain; every other host is a path-style request, so
-//! that nobody reaches a bucket by a `Host` header that the operator did not foresee.
+//! **Invariant.** A host is split only at a configured domain; every other host is a path-style
+//! request, so that nobody reaches a bucket by a `Host` header that the operator did not foresee.
 //!
 //! **Deliberately absent.** Buckets named like whole hosts (CNAME style).
 //!

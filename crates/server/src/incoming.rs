@@ -1,10 +1,10 @@
 //! The body of a request as it comes off the connection.
 //!
-//! **Invariant.** A client that stops sending is given up after the body timeout (I8); an `aws-chunked` body
-//! is complete; the bytes are counted.
+//! **Invariant.** A client that stops sending is given up after the body timeout (I8); an
+//! `aws-chunked` body is complete; the bytes are counted.
 //!
-//! **Deliberately absent.** Buffers: a frame is handed on as it came, and the next one is read when asked
-//! for, which is the backpressure.
+//! **Deliberately absent.** Buffers: a frame is handed on as it came, and the next one is read when
+//! asked for, which is the backpressure.
 //!
 //! **Crash.** A body dies with its connection.
 

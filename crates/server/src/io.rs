@@ -1,11 +1,12 @@
-//! A connection that gives up on a client which stops taking its response, or never says what it speaks.
+//! A connection that gives up on a client which stops taking its response, or never says what it
+//! speaks.
 //!
-//! **Invariant.** A write that makes no progress for the write timeout fails the connection, so that a slow
-//! client holds its buffers for a bounded time; and the first bytes, by which HTTP/1 and HTTP/2 are told
-//! apart, must be there within the header timeout (I8).
+//! **Invariant.** A write that makes no progress for the write timeout fails the connection, so
+//! that a slow client holds its buffers for a bounded time; and the first bytes, by which HTTP/1
+//! and HTTP/2 are told apart, must be there within the header timeout (I8).
 //!
-//! **Deliberately absent.** A limit on later reads: `hyper` has one for heads, `incoming` one for bodies, and
-//! while an operation works there is nothing to read.
+//! **Deliberately absent.** A limit on later reads: `hyper` has one for heads, `incoming` one for
+//! bodies, and while an operation works there is nothing to read.
 //!
 //! **Crash.** A connection dies with the process.
 
@@ -17,8 +18,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of HTTP/2's preface. `hyper-util` waits for as many of them as match, for ever; every request of
-/// HTTP/1.1 has more.
+/// Bytes of HTTP/2's preface. `hyper-util` waits for as many of them as match, for ever; every
+/// request of HTTP/1.1 has more.
 const PREFACE_BYTES: usize = 24;
 
 /// The connection.

@@ -1,7 +1,7 @@
 //! Connections: accepting them, encrypting them, ending them.
 //!
-//! **Invariant.** Connections, heads, streams and waits are bounded (I8); a request under way at shutdown may
-//! end within the shutdown timeout.
+//! **Invariant.** Connections, heads, streams and waits are bounded (I8); a request under way at
+//! shutdown may end within the shutdown timeout.
 //!
 //! **Deliberately absent.** What is served.
 //!
@@ -34,8 +34,10 @@ const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// What waits to be sent on one HTTP/2 stream.
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;
-/// What is read ahead of an HTTP/1 connection: large blocks make uploads cheap.
-const READ_BUFFER_BYTES: usize = 512 * 1024;
+/// What is read ahead of an HTTP/1 connection: large blocks make uploads cheap. It is also what a
+/// head may take before `guard` counts it, so that connections times this bounds what heads can
+/// hold.
+const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// After an accept that failed, so that a lack of file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -1,6 +1,7 @@
 //! The query of a request, in order and decoded.
 //!
-//! **Invariant.** No name stands twice: what was signed, routed and parsed is the same value (attack B5).
+//! **Invariant.** No name stands twice: what was signed, routed and parsed is the same value
+//! (attack B5).
 //!
 //! **Deliberately absent.** What the names mean.
 //!
@@ -80,8 +81,9 @@ impl<'a> Query<'a> {
         self.0.iter().find(|parameter| parameter.name == name).map(|found| &*found.value)
     }
 
-    /// The query without what was read already: the parameters that authenticate it, those that override
-    /// headers of the response, and `x-id`, which SDKs add to name the operation for logs. Still encoded.
+    /// The query without what was read already: the parameters that authenticate it, those that
+    /// override headers of the response, and `x-id`, which SDKs add to name the operation for logs.
+    /// Still encoded.
     pub(crate) fn rest(&self) -> String {
         let mut kept = String::new();
         for parameter in &self.0 {

@@ -1,7 +1,7 @@
 //! Responses on their way out.
 //!
-//! **Invariant.** A body is as long as its `Content-Length` says, or the connection fails (I4). The log line is
-//! written once, when the body ended or was given up.
+//! **Invariant.** A body is as long as its `Content-Length` says, or the connection fails (I4). The
+//! log line is written once, when the body ended or was given up.
 //!
 //! **Deliberately absent.** Copies: frames pass as they are.
 //!
@@ -182,12 +182,13 @@ pub(crate) fn with_ids(
     mut response: Response<Body>,
     context: &RequestContext,
     resource: &str,
+    region: &str,
 ) -> Response<Body> {
     substitute(&mut response);
     let status = response.status();
     if (status.is_client_error() || status.is_server_error())
         && let Some(document) = response.body().bytes().filter(|bytes| !bytes.is_empty())
-        && let Some(document) = error_document(&document, context, resource)
+        && let Some(document) = error_document(&document, context, resource, region)
     {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
         *response.body_mut() = Body::from(document);
@@ -203,7 +204,8 @@ pub(crate) fn with_ids(
     response
 }
 
-/// Puts character references where keys have what `s3s` cannot write; see [`crate::s3::Substitutes`].
+/// Puts character references where keys have what `s3s` cannot write; see
+/// [`crate::s3::Substitutes`].
 fn substitute(response: &mut Response<Body>) {
     let Some(Substitutes(marker)) = response.extensions().get::<Substitutes>() else { return };
     let Some(document) = response.body().bytes() else { return };
@@ -213,11 +215,20 @@ fn substitute(response: &mut Response<Body>) {
     *response.body_mut() = Body::from(text);
 }
 
-fn error_document(document: &[u8], context: &RequestContext, resource: &str) -> Option<String> {
+fn error_document(
+    document: &[u8],
+    context: &RequestContext,
+    resource: &str,
+    region: &str,
+) -> Option<String> {
     let text = std::str::from_utf8(document).ok()?;
     let inside = text.strip_suffix("</Error>")?;
     let mut amended = String::with_capacity(text.len() + resource.len() + 160);
     amended.push_str(inside);
+    if text.contains("<Code>AuthorizationHeaderMalformed</Code>") {
+        // Clients that signed for another region read this one and try again.
+        let _ = write!(amended, "<Region>{region}</Region>");
+    }
     amended.push_str("<Resource>");
     escape(resource, &mut amended);
     let _ = write!(

@@ -1,7 +1,8 @@
 //! One request, from the connection's side: ids, refusals, limits, the log line and the metrics.
 //!
-//! **Invariant.** Every response carries its ids; a response body that fails or is short fails the connection,
-//! never ends it (I4); nothing that is logged or counted carries a name or a secret (I3).
+//! **Invariant.** Every response carries its ids; a response body that fails or is short fails the
+//! connection, never ends it (I4); nothing that is logged or counted carries a name or a secret
+//! (I3).
 //!
 //! **Deliberately absent.** S3: `s3s` and the modules that it calls.
 //!
@@ -34,10 +35,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
-use tracing::subscriber::NoSubscriber;
 
-/// Bytes of an unread body that are read and thrown away, so that a client that is still sending gets to
-/// read the answer.
+/// Bytes of an unread body that are read and thrown away, so that a client that is still sending
+/// gets to read the answer.
 const DRAIN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long that may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +56,7 @@ pub(crate) struct Service {
 
 struct Shared {
     s3: S3Service,
+    region: String,
     ports: Ports,
     limits: LimitsConfig,
 }
@@ -111,7 +112,8 @@ impl Service {
         outer.set_config(s3_config);
         outer.set_auth(Secrets(credentials));
         outer.set_route(gate);
-        let shared = Shared { s3: outer.build(), ports, limits: config.limits.clone() };
+        let (region, limits) = (config.region.clone(), config.limits.clone());
+        let shared = Shared { s3: outer.build(), region, ports, limits };
         Ok(Self { shared: Arc::new(shared), secure: false })
     }
 
@@ -176,7 +178,7 @@ impl Shared {
             Ok(()) => {
                 parts.extensions.insert(context.clone());
                 let request = Request::from_parts(parts, Body::http_body(body));
-                self.s3.call(request).with_subscriber(NoSubscriber::new()).await?
+                self.s3.call(request).with_subscriber(Dispatch::none()).await?
             }
             Err(error) => {
                 drop(body);
@@ -187,7 +189,7 @@ impl Shared {
         if !expects || bytes_in.load(std::sync::atomic::Ordering::Relaxed) > 0 {
             self.drain(&leftover);
         }
-        let response = response::with_ids(response, &context, &resource);
+        let response = response::with_ids(response, &context, &resource, &self.region);
         let log = response::Log::new(context, status, began, bytes_in, self.ports.clock.clone());
         let declared = if method == Method::HEAD { None } else { declared_length(&response) };
         Ok(response.map(|body| ResponseBody::new(body, log).of_length(declared)))

@@ -1,6 +1,7 @@
 //! Certificates of the listeners.
 //!
-//! **Invariant.** TLS 1.2 and 1.3 with rustls' own choice of ciphers; HTTP/2 and HTTP/1.1 are offered.
+//! **Invariant.** TLS 1.2 and 1.3 with rustls' own choice of ciphers; HTTP/2 and HTTP/1.1 are
+//! offered.
 //!
 //! **Deliberately absent.** Client certificates, and renewal while running.
 //!

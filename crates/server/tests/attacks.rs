@@ -1,5 +1,5 @@
-//! ATTACKS, part B: every operation, every way of signing, every way of getting it wrong. Whatever is refused
-//! must also have changed nothing.
+//! ATTACKS, part B: every operation, every way of signing, every way of getting it wrong. Whatever
+//! is refused must also have changed nothing.
 
 mod support;
 
@@ -9,7 +9,8 @@ const BODY: &[u8] = b"<Delete><Object><Key>key</Key></Object></Delete>";
 
 /// One of each kind of operation; those with a body would do harm.
 fn operations(upload: &str) -> Vec<Request> {
-    let complete = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>";
+    let complete = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>\
+                    </CompleteMultipartUpload>";
     vec![
         Request::new("GET", "/"),
         Request::new("PUT", "/made"),
@@ -692,7 +693,8 @@ async fn b11_sources_of_copies() {
 async fn b12_forms_are_not_built() {
     let gateway = Gateway::with_bucket().await;
     let body = "--x\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nk\r\n--x\r\n\
-                Content-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nbody\r\n--x--\r\n";
+                Content-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n\
+                body\r\n--x--\r\n";
     let form = Request::new("POST", "/bucket")
         .header("content-type", "multipart/form-data; boundary=x")
         .body(body);

@@ -55,6 +55,16 @@ async fn a_name_is_taken_once_in_the_whole_gateway() {
 }
 
 #[tokio::test]
+async fn who_signs_for_another_region_is_told_which_one() {
+    let gateway = Gateway::with_bucket().await;
+    let request = Request::new("GET", "/bucket").host(gateway.address);
+    let refused =
+        gateway.raw(gateway.signer().region("eu-west-1").sign(Way::Header, request)).await;
+    assert_eq!(refused.outcome(), "400 AuthorizationHeaderMalformed");
+    assert_eq!(element(&refused.text(), "Region").as_deref(), Some("us-east-1"));
+}
+
+#[tokio::test]
 async fn the_location_constraint_chooses_the_policy() {
     let gateway = Gateway::start().await;
     for (name, constraint, expected) in [
@@ -67,7 +77,10 @@ async fn the_location_constraint_chooses_the_policy() {
     }
     let policy = |name| {
         let engine = gateway.engine.clone();
-        async move { engine.bucket(name).await.expect("answers").expect("is there").policy().to_owned() }
+        async move {
+            let bucket = engine.bucket(name).await.expect("answers").expect("is there");
+            bucket.policy().to_owned()
+        }
     };
     assert_eq!(policy("one").await, "gold");
     assert_eq!(policy("two").await, "gold");
@@ -99,7 +112,8 @@ async fn nobody_gets_into_the_bucket_of_another_tenant() {
     let upload = gateway.ok(Request::new("POST", "/bucket/key?uploads")).await.text();
     let upload = element(&upload, "UploadId").expect("an id");
     let document = "<Delete><Object><Key>key</Key></Object></Delete>";
-    let complete = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>";
+    let complete = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>\
+                    </CompleteMultipartUpload>";
     for (method, target, body) in [
         ("HEAD", "/bucket".to_owned(), ""),
         ("GET", "/bucket".to_owned(), ""),

@@ -218,7 +218,8 @@ async fn b17_framing_that_two_readers_read_differently() {
         ("overflowing length", "content-length: 18446744073709551621\r\n\r\nhello"),
         (
             "two codings",
-            "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n",
         ),
         ("unknown coding", "transfer-encoding: xchunked\r\n\r\nhello"),
         ("coding not last", "transfer-encoding: chunked, gzip\r\n\r\nhello"),

@@ -340,6 +340,25 @@ async fn parts_are_copied_whole_and_in_ranges() {
 }
 
 #[tokio::test]
+async fn conditions_where_there_are_none_are_not_ignored() {
+    let gateway = Gateway::with_bucket().await;
+    let id = begin(&gateway, &[]).await;
+    let document = "<Delete><Object><Key>key</Key></Object></Delete>";
+    for request in [
+        Request::new("POST", "/bucket/key?uploads"),
+        part(&id, 1, b"x"),
+        part(&id, 1, b"").header("x-amz-copy-source", "/bucket/key"),
+        Request::new("DELETE", &format!("/bucket/key?uploadId={id}")),
+        Request::new("POST", "/bucket?delete")
+            .body(document)
+            .header("content-md5", &md5(document.as_bytes())),
+    ] {
+        let refused = gateway.send(request.header("if-match", "\"a\"")).await;
+        assert_eq!(refused.outcome(), "501 NotImplemented");
+    }
+}
+
+#[tokio::test]
 async fn completions_have_conditions() {
     let gateway = Gateway::with_bucket().await;
     gateway.put("key", b"old").await;

@@ -238,9 +238,10 @@ async fn of_many_creators_of_one_key_one_succeeds() {
 async fn response_parameters_override_headers() {
     let gateway = Gateway::with_bucket().await;
     gateway.put("key", b"x").await;
-    let query = "response-content-type=text%2Fhtml&response-content-disposition=attachment%3B%20filename%3Da\
-                 &response-cache-control=no-store&response-content-language=fr&response-expires=never\
-                 &response-content-encoding=identity";
+    let query = "response-content-type=text%2Fhtml\
+                 &response-content-disposition=attachment%3B%20filename%3Da\
+                 &response-cache-control=no-store&response-content-language=fr\
+                 &response-expires=never&response-content-encoding=identity";
     for method in ["GET", "HEAD"] {
         let got = gateway.send(Request::new(method, &format!("/bucket/key?{query}"))).await;
         assert_eq!(got.status, 200, "{method}: {}", got.text());
@@ -311,6 +312,16 @@ async fn the_server_computes_crc64nvme_where_the_client_computes_nothing() {
     let head = gateway.ok(request).await;
     assert_eq!(head.value("x-amz-checksum-crc64nvme"), Some(crc64(&body).as_str()));
     assert_eq!(head.value("x-amz-checksum-type"), Some("FULL_OBJECT"));
+}
+
+#[tokio::test]
+async fn framing_without_a_streaming_signature_is_refused() {
+    let gateway = Gateway::with_bucket().await;
+    for way in [Way::Header, Way::UnsignedPayload, Way::Presigned] {
+        let request = Request::new("PUT", "/bucket/key").body(b"1\r\nx\r\n0\r\n\r\n");
+        let request = request.header("content-encoding", "aws-chunked");
+        assert_eq!(gateway.send_as(way, request).await.outcome(), "400 InvalidRequest", "{way:?}");
+    }
 }
 
 #[tokio::test]

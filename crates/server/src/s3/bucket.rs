@@ -1,7 +1,7 @@
 //! Buckets: made, found, listed, removed, and what they say of themselves.
 //!
-//! **Invariant.** A bucket's name is unique in the gateway, as in S3; whoever may not use a bucket learns only
-//! that its name is taken.
+//! **Invariant.** A bucket's name is unique in the gateway, as in S3; whoever may not use a bucket
+//! learns only that its name is taken.
 //!
 //! **Deliberately absent.** Settings of buckets.
 //!
@@ -29,8 +29,8 @@ const BUCKETS_MAX: usize = 10_000;
 /// The scope of the continuation tokens of the list of buckets: no bucket has this id.
 const BUCKETS: [u8; 16] = [0; 16];
 
-/// The placement policy that a `LocationConstraint` chooses: its name, alone or behind the region and a
-/// colon; the default one for the region's own name.
+/// The placement policy that a `LocationConstraint` chooses: its name, alone or behind the region
+/// and a colon; the default one for the region's own name.
 fn policy<'c>(
     configuration: Option<&'c CreateBucketConfiguration>,
     region: &str,
@@ -129,7 +129,7 @@ pub(crate) async fn list(
     call: Call<'_, ListBucketsInput>,
 ) -> S3Result<S3Response<ListBucketsOutput>> {
     let input = &call.input;
-    let tokens = &call.principal().tokens;
+    let tokens = call.principal().tokens();
     let limit = match input.max_buckets {
         None => BUCKETS_MAX,
         Some(limit) => usize::try_from(limit)

@@ -1,6 +1,7 @@
 //! One admitted request in the hands of an operation.
 //!
-//! **Invariant.** There is no [`Call`] without an [`Admission`]; a bucket of another tenant is never handed out.
+//! **Invariant.** There is no [`Call`] without an [`Admission`]; a bucket of another tenant is
+//! never handed out.
 //!
 //! **Deliberately absent.** What operations do.
 //!

@@ -1,10 +1,11 @@
-//! Conditions of requests: on the object that is read, on a copy's source, and on the object that a write
-//! replaces.
+//! Conditions of requests: on the object that is read, on a copy's source, and on the object that a
+//! write replaces.
 //!
 //! **Invariant.** Precedence is RFC 9110's (13.2.2), which S3 documents too: `If-Match` over
 //! `If-Unmodified-Since`, `If-None-Match` over `If-Modified-Since`; times compare by the second.
 //!
-//! **Deliberately absent.** The check of a write's condition: the engine makes it one step with the write.
+//! **Deliberately absent.** The check of a write's condition: the engine makes it one step with the
+//! write.
 //!
 //! **Crash.** Values only.
 
@@ -139,6 +140,17 @@ impl Conditions {
             Outcome::Met => Ok(()),
             Outcome::Failed | Outcome::NotModified => Err(s3_error!(PreconditionFailed)),
         }
+    }
+
+    /// Refuses conditions where an operation knows none: to ignore one would be a false 200.
+    ///
+    /// # Errors
+    /// 501 when there are any.
+    pub(crate) fn none(&self) -> S3Result<()> {
+        if *self == Self::default() {
+            return Ok(());
+        }
+        Err(not_implemented("A condition on this operation"))
     }
 
     /// The condition of a write.

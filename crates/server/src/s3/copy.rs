@@ -1,10 +1,10 @@
 //! Copies: of a whole object, and of a range into a part.
 //!
-//! **Invariant.** Source and destination are each checked like any read and write; the source's condition is
-//! decided on the very version whose bytes are copied.
+//! **Invariant.** Source and destination are each checked like any read and write; the source's
+//! condition is decided on the very version whose bytes are copied.
 //!
-//! **Deliberately absent.** Copying without reading: keys are bound to object and version, so bytes are opened
-//! and sealed anew.
+//! **Deliberately absent.** Copying without reading: keys are bound to object and version, so bytes
+//! are opened and sealed anew.
 //!
 //! **Crash.** As for any write.
 
@@ -49,7 +49,8 @@ fn too_large() -> S3Error {
     )
 }
 
-/// The MD5 that an object's ETag is, where a client once sent it: a copy of the same bytes has the same.
+/// The MD5 that an object's ETag is, where a client once sent it: a copy of the same bytes has the
+/// same.
 fn md5_of(info: &ObjectInfo) -> Option<[u8; 16]> {
     let bytes = hex::decode(&info.etag).ok()?;
     bytes.try_into().ok().filter(|_| info.parts.is_empty())
@@ -149,8 +150,8 @@ pub(crate) async fn object(
         return Err(s3_error!(
             InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without \
-             changing the object's metadata, storage class, website redirect location or encryption \
-             attributes."
+             changing the object's metadata, storage class, website redirect location or \
+             encryption attributes."
         ));
     }
     let condition = call.admitted.conditions.clone().into_write()?;
@@ -176,6 +177,7 @@ pub(crate) async fn object(
 pub(crate) async fn part(
     call: Call<'_, UploadPartCopyInput>,
 ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+    call.admitted.conditions.none()?;
     let number = part_number(call.input.part_number)?;
     let bucket = call.bucket(&call.input.bucket).await?;
     let key = key(call.input.key.clone())?;

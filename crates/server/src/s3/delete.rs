@@ -89,6 +89,7 @@ fn failed(identifier: &ObjectIdentifier, error: &S3Error, names: &mut Names) -> 
 pub(crate) async fn objects(
     call: Call<'_, DeleteObjectsInput>,
 ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+    call.admitted.conditions.none()?;
     let bucket = call.bucket(&call.input.bucket).await?;
     let objects = &call.input.delete.objects;
     if objects.is_empty() || objects.len() > DELETE_KEYS_MAX {

@@ -1,7 +1,7 @@
 //! Listings of objects: version 1, version 2, and of versions.
 //!
-//! **Invariant.** A listing that is followed page by page shows every key that was there all the time exactly
-//! once, in the order of the keys' UTF-8 bytes.
+//! **Invariant.** A listing that is followed page by page shows every key that was there all the
+//! time exactly once, in the order of the keys' UTF-8 bytes.
 //!
 //! **Deliberately absent.** The scan itself: the catalog seeks, and skips what is rolled up.
 //!
@@ -42,8 +42,8 @@ pub(crate) fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
-/// Where a listing with this marker goes on: a marker that is a common prefix of the listing skips what it
-/// stands for.
+/// Where a listing with this marker goes on: a marker that is a common prefix of the listing skips
+/// what it stands for.
 pub(crate) fn marker(marker: &str, prefix: &str, delimiter: Option<&str>) -> Position {
     let rolled_up = delimiter.is_some_and(|delimiter| {
         marker
@@ -169,7 +169,7 @@ pub(crate) async fn v2(
 ) -> S3Result<S3Response<ListObjectsV2Output>> {
     let input = &call.input;
     let bucket = call.bucket(&input.bucket).await?;
-    let tokens = &call.principal().tokens;
+    let tokens = call.principal().tokens();
     let scope = bucket.id();
     let mut names = Names::asked(&call.gateway.ports, input.encoding_type.as_ref())?;
     let limit = limit(input.max_keys, "max-keys")?;

@@ -2,8 +2,8 @@
 //!
 //! **Invariant.** What is stored is what the client signed; what S3 has limits for is within them.
 //!
-//! **Deliberately absent.** RFC 2047: `s3s` decodes `x-amz-meta-*` on the way in and encodes it on the way
-//! out; system metadata that is not ASCII is encoded by `admit` and stored so.
+//! **Deliberately absent.** RFC 2047: `s3s` decodes `x-amz-meta-*` on the way in and encodes it on
+//! the way out; system metadata that is not ASCII is encoded by `admit` and stored so.
 //!
 //! **Crash.** Values only.
 

@@ -1,9 +1,10 @@
 //! The S3 operations: what each reads from its request, asks of the engine and answers.
 //!
-//! **Invariant.** Every operation finds its bucket through [`Call::bucket`], which lets nobody into another
-//! tenant's; nothing here writes without the engine.
+//! **Invariant.** Every operation finds its bucket through [`Call::bucket`], which lets nobody into
+//! another tenant's; nothing here writes without the engine.
 //!
-//! **Deliberately absent.** Parsing and XML (`s3s`), signatures and what is built (`admit`, `features`).
+//! **Deliberately absent.** Parsing and XML (`s3s`), signatures and what is built (`admit`,
+//! `features`).
 //!
 //! **Crash.** Nothing is stored here.
 
@@ -59,7 +60,8 @@ impl Gateway {
     }
 }
 
-/// Each operation takes a [`Call`] and logs where the process does: `s3s`, which calls these, logs nowhere.
+/// Each operation takes a [`Call`] and logs where the process does: `s3s`, which calls these, logs
+/// nowhere.
 macro_rules! operations {
     ($($name:ident($input:ty) -> $output:ty = $operation:path;)*) => {
         #[async_trait::async_trait]
@@ -76,25 +78,31 @@ macro_rules! operations {
 }
 
 operations! {
-    abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput = multipart::abort;
-    complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput = multipart::complete;
+    abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput
+        = multipart::abort;
+    complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput
+        = multipart::complete;
     copy_object(CopyObjectInput) -> CopyObjectOutput = copy::object;
     create_bucket(CreateBucketInput) -> CreateBucketOutput = bucket::create;
-    create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput = multipart::create;
+    create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput
+        = multipart::create;
     delete_bucket(DeleteBucketInput) -> DeleteBucketOutput = bucket::delete;
     delete_object(DeleteObjectInput) -> DeleteObjectOutput = delete::object;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput = delete::objects;
     get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput = bucket::acl;
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput = bucket::location;
-    get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput = bucket::versioning;
+    get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput
+        = bucket::versioning;
     get_object(GetObjectInput) -> GetObjectOutput = object::get;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput = attributes::acl;
-    get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput = attributes::attributes;
+    get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput
+        = attributes::attributes;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput = attributes::tagging;
     head_bucket(HeadBucketInput) -> HeadBucketOutput = bucket::head;
     head_object(HeadObjectInput) -> HeadObjectOutput = object::head;
     list_buckets(ListBucketsInput) -> ListBucketsOutput = bucket::list;
-    list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput = multipart::uploads;
+    list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput
+        = multipart::uploads;
     list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput = list::versions;
     list_objects(ListObjectsInput) -> ListObjectsOutput = list::v1;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output = list::v2;
@@ -104,7 +112,8 @@ operations! {
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput = copy::part;
 }
 
-/// Fills in the one checksum field that a checksum goes to; the output types of `s3s` share the names.
+/// Fills in the one checksum field that a checksum goes to; the output types of `s3s` share the
+/// names.
 macro_rules! set_checksum {
     ($output:expr, $checksum:expr, $parts:expr) => {
         if let Some(checksum) = $checksum {

@@ -1,9 +1,10 @@
 //! Multipart uploads.
 //!
-//! **Invariant.** Every digest that a client gives, of a part or of the whole object, is compared before the
-//! part or the object is there.
+//! **Invariant.** Every digest that a client gives, of a part or of the whole object, is compared
+//! before the part or the object is there.
 //!
-//! **Deliberately absent.** The order of parts and completions of an upload: the engine reserves uploads.
+//! **Deliberately absent.** The order of parts and completions of an upload: the engine reserves
+//! uploads.
 //!
 //! **Crash.** Uploads and parts are durable; a completion that was not answered may be repeated.
 
@@ -53,7 +54,8 @@ fn choice(algorithm: Option<&str>, kind: Option<&str>) -> S3Result<ChecksumChoic
             None => Ok(None),
             Some(_) => Err(s3_error!(
                 InvalidRequest,
-                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm \
+                 header."
             )),
         };
     };
@@ -94,6 +96,7 @@ fn algorithm_name(choice: ChecksumChoice) -> Option<AlgorithmName> {
 pub(crate) async fn create(
     mut call: Call<'_, CreateMultipartUploadInput>,
 ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+    call.admitted.conditions.none()?;
     let bucket = call.bucket(&call.input.bucket).await?;
     let key = key(call.input.key.clone())?;
     let metadata = metadata::of_request(&call.headers, call.input.metadata.take())?;
@@ -123,8 +126,8 @@ fn check_algorithm(upload: &UploadInfo, declared: Option<ChecksumAlgorithm>) -> 
             let (wanted, declared) = (checksum::label(wanted), checksum::label(declared));
             Err(s3_error!(
                 InvalidRequest,
-                "Checksum Type mismatch occurred, expected checksum Type: {wanted}, actual checksum \
-                 Type: {declared}"
+                "Checksum Type mismatch occurred, expected checksum Type: {wanted}, actual \
+                 checksum Type: {declared}"
             ))
         }
         _ => Ok(()),
@@ -134,6 +137,7 @@ fn check_algorithm(upload: &UploadInfo, declared: Option<ChecksumAlgorithm>) -> 
 pub(crate) async fn part(
     mut call: Call<'_, UploadPartInput>,
 ) -> S3Result<S3Response<UploadPartOutput>> {
+    call.admitted.conditions.none()?;
     let number = part_number(call.input.part_number)?;
     let bucket = call.bucket(&call.input.bucket).await?;
     let key = key(std::mem::take(&mut call.input.key))?;
@@ -213,8 +217,8 @@ fn object_checksum(
         let kind = kind.as_str();
         return Err(s3_error!(
             InvalidRequest,
-            "The upload was created using the {kind} checksum mode. The complete request must use the \
-             same checksum mode."
+            "The upload was created using the {kind} checksum mode. The complete request must \
+             use the same checksum mode."
         ));
     }
     let mut found = None;
@@ -285,6 +289,7 @@ pub(crate) async fn complete(
 pub(crate) async fn abort(
     call: Call<'_, AbortMultipartUploadInput>,
 ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+    call.admitted.conditions.none()?;
     let bucket = call.bucket(&call.input.bucket).await?;
     let key = key(call.input.key.clone())?;
     let upload = upload_id(&call.input.upload_id)?;

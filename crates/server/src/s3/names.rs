@@ -1,11 +1,12 @@
 //! Keys in documents.
 //!
-//! XML 1.0 has no way to write most control characters, and S3 keys may have them. S3 answers with character
-//! references that XML 1.1 knows (`&#x1;`), or percent-encoded when the client asks for
-//! `encoding-type=url`. `s3s` refuses to write such characters, so they travel as a marker of random text which
-//! `response` replaces.
+//! XML 1.0 has no way to write most control characters, and S3 keys may have them. S3 answers with
+//! character references that XML 1.1 knows (`&#x1;`), or percent-encoded when the client asks for
+//! `encoding-type=url`. `s3s` refuses to write such characters, so they travel as a marker of
+//! random text which `response` replaces.
 //!
-//! **Invariant.** One key with odd characters does not make a listing fail, and shows as the key it is.
+//! **Invariant.** One key with odd characters does not make a listing fail, and shows as the key it
+//! is.
 //!
 //! **Deliberately absent.** Decoding: keys come in decoded.
 //!

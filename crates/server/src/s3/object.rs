@@ -1,7 +1,7 @@
 //! Objects: written, read and looked at.
 //!
-//! **Invariant.** A read answers with exactly the bytes that its headers announce, or the connection fails (I4); a
-//! write is answered after the engine committed it.
+//! **Invariant.** A read answers with exactly the bytes that its headers announce, or the
+//! connection fails (I4); a write is answered after the engine committed it.
 //!
 //! **Deliberately absent.** Copies of bytes: what the engine gives goes out as it is.
 //!
@@ -117,8 +117,8 @@ pub(crate) async fn get(call: Call<'_, GetObjectInput>) -> S3Result<S3Response<G
     Ok(S3Response::with_headers(output, call.admitted.overrides.clone()))
 }
 
-/// The bytes of an object. The first ones are waited for, so that an object that cannot be read is an error
-/// and not a broken connection.
+/// The bytes of an object. The first ones are waited for, so that an object that cannot be read is
+/// an error and not a broken connection.
 async fn open(engine: &Engine, object: &Object, range: Range<u64>) -> S3Result<StreamingBlob> {
     let mut bytes = engine.read(object, range);
     let first = match bytes.next().await {

@@ -1,4 +1,5 @@
-//! Ranges: the `Range` header of a read, a part's place in its object, and the source range of a copy.
+//! Ranges: the `Range` header of a read, a part's place in its object, and the source range of a
+//! copy.
 //!
 //! **Invariant.** A range that comes out of here lies within the object and is not empty.
 //!
@@ -27,8 +28,8 @@ fn number(text: &str) -> Option<u64> {
 }
 
 impl ByteRange {
-    /// The range of a header; `None` for one that has to be ignored: other units, several ranges, a last
-    /// byte before the first, anything malformed (RFC 9110, 14.2).
+    /// The range of a header; `None` for one that has to be ignored: other units, several ranges, a
+    /// last byte before the first, anything malformed (RFC 9110, 14.2).
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim().strip_prefix("bytes=")?.trim();
         let (first, last) = text.split_once('-')?;
@@ -98,8 +99,8 @@ pub(crate) fn copy_source(text: &str, bytes: u64) -> S3Result<Range<u64>> {
     let malformed = || {
         s3_error!(
             InvalidArgument,
-            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and \
-             last are the zero-based offsets of the first and last bytes to copy"
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first \
+             and last are the zero-based offsets of the first and last bytes to copy"
         )
     };
     match ByteRange::parse(text) {

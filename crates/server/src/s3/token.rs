@@ -1,10 +1,11 @@
 //! Continuation tokens of listings.
 //!
-//! **Invariant.** A token that this process's callers did not get from us, or got for another bucket or with
-//! another credential, is refused: it carries a MAC under a key derived from the caller's secret (attack B19).
+//! **Invariant.** A token that this process's callers did not get from us, or got for another
+//! bucket or with another credential, is refused: it carries a MAC under a key derived from the
+//! caller's secret (attack B19).
 //!
-//! **Deliberately absent.** State: a token says where to go on, and is good on every gateway for as long as
-//! the credential is.
+//! **Deliberately absent.** State: a token says where to go on, and is good on every gateway for as
+//! long as the credential is.
 //!
 //! **Crash.** Tokens survive restarts.
 
