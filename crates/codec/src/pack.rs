@@ -68,7 +68,7 @@ pub struct PackHeader {
     pub chain: ChainId,
     /// Its place in the chain, from 1.
     pub number: u64,
-    /// The pack before it; [`PackLink::NONE`] for number 1.
+    /// The last acknowledged pack before it; [`PackLink::NONE`] when there is none.
     pub previous: PackLink,
     /// When it was closed, by the clock of the gateway that wrote it.
     pub written: Timestamp,
@@ -115,12 +115,13 @@ impl PackBuilder {
     /// A pack without records. An empty pack is a valid one.
     ///
     /// # Panics
-    /// When the number is 0, or it is 1 and there is a previous pack, or it is not and there is
-    /// none.
+    /// When the number is 0, or it is 1 and there is a previous pack.
     #[must_use]
     pub fn new(chain: ChainId, number: u64, previous: PackLink, written: Timestamp) -> Self {
         assert!(number > 0, "packs are numbered from 1");
-        assert_eq!(number == 1, previous == PackLink::NONE, "all but the first have a predecessor");
+        // A higher number without a predecessor is the first pack that could be stored: the numbers of
+        // those that could not are never used again.
+        assert!(number > 1 || previous == PackLink::NONE, "nothing comes before the first pack");
         let mut bytes = Vec::with_capacity(PACK_HEADER_BYTES + 64 * 1024);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[PACK_VERSION, 0, 0, 0]);
@@ -209,7 +210,7 @@ pub fn parse(bytes: &[u8]) -> Result<Pack, CorruptPack> {
     let count = usize::try_from(records).map_err(|_| Malformed)?;
     if (reserved, reserved_too) != ([0; 3], [0; 4])
         || number == 0
-        || (number == 1) != (previous == PackLink::NONE)
+        || (number == 1 && previous != PackLink::NONE)
         || count > PACK_RECORDS_MAX
         || bytes.len() > PACK_FRAME_BYTES_MAX
     {

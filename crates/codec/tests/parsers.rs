@@ -157,9 +157,16 @@ fn an_empty_record_is_no_record() {
 }
 
 #[test]
-#[should_panic(expected = "all but the first have a predecessor")]
-fn a_pack_without_its_predecessor_is_not_begun() {
-    let _ = PackBuilder::new(CHAIN, 2, PackLink::NONE, Timestamp::default());
+#[should_panic(expected = "nothing comes before the first pack")]
+fn a_first_pack_with_a_predecessor_is_not_begun() {
+    let _ = PackBuilder::new(CHAIN, 1, PREVIOUS, Timestamp::default());
+}
+
+#[test]
+fn the_first_pack_that_could_be_stored_need_not_have_the_first_number() {
+    let frame = PackBuilder::new(CHAIN, 3, PackLink::NONE, Timestamp::default()).finish();
+    let parsed = havre_codec::pack::parse(&frame).expect("two packs failed before it");
+    assert_eq!((parsed.header.number, parsed.header.previous), (3, PackLink::NONE));
 }
 
 #[test]

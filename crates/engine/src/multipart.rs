@@ -261,7 +261,7 @@ impl Engine {
         let mut chosen = Vec::with_capacity(list.len());
         let mut uploaded = Vec::new().into_iter();
         let mut after = 0;
-        for (position, wanted) in list.iter().enumerate() {
+        for wanted in list {
             let part: Part = loop {
                 let Some(row) = uploaded.next() else {
                     let page = self.shared.catalog.parts(upload, after, PARTS_PAGE).await?;
@@ -281,11 +281,13 @@ impl Engine {
                 }
             };
             check_part(wanted, &part)?;
-            if position + 1 < list.len() && part.bytes < PART_BYTES_MIN {
-                let (number, bytes, etag) = (part.number, part.bytes, part.etag);
-                return Err(CompleteError::EntityTooSmall { number, bytes, etag });
-            }
             chosen.push(part);
+        }
+        // Only once every part is known to be there: which parts are missing is the graver news.
+        let all_but_last = chosen.iter().take(list.len() - 1);
+        if let Some(part) = all_but_last.into_iter().find(|part| part.bytes < PART_BYTES_MIN) {
+            let Part { number, bytes, etag, .. } = part.clone();
+            return Err(CompleteError::EntityTooSmall { number, bytes, etag });
         }
         Ok(chosen)
     }

@@ -350,3 +350,55 @@ async fn any_k_sites_recover_and_serve_reads_until_the_others_are_back() {
         assert!(matches!(late, Err(PutError::Unavailable(_))), "{late:?}");
     }
 }
+
+#[tokio::test]
+async fn a_chain_whose_first_packs_failed_begins_with_the_first_that_was_stored() {
+    let mut world = World::new();
+    let (engine, _) = world.start_blank().await;
+    bucket(&engine).await;
+    drop(engine);
+    world.up = (0..support::SITES).map(|number| number >= 2).collect();
+    let catalog = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
+    let (engine, _) = world.start(catalog.clone()).await;
+    let bucket = engine.bucket("bucket").await.expect("answers").expect("is there");
+    for _ in 0..3 {
+        let mut body = WholeBody::new("v");
+        let refused = engine.put(&bucket, key("k"), PutRequest::default(), &mut body).await;
+        assert!(matches!(refused, Err(PutError::Unavailable(_))), "{refused:?}");
+    }
+    drop(engine);
+    world.up = vec![true; support::SITES];
+    let (engine, _) = world.start(catalog).await;
+    put(&engine, &bucket, "k", b"stored").await;
+    drop(engine);
+    let (engine, report) = world.start_blank().await;
+    assert!(report.replay.gaps.is_empty(), "{report:?}");
+    let bucket = engine.bucket("bucket").await.expect("answers").expect("is there");
+    assert_reads(&engine, &bucket, "k", b"stored").await;
+}
+
+#[tokio::test]
+async fn a_pack_that_is_lost_at_too_many_sites_is_a_gap_and_not_passed_over() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    let bucket = bucket(&engine).await;
+    for number in 0..5 {
+        put(&engine, &bucket, &format!("k{number}"), b"v").await;
+    }
+    drop(engine);
+    let mut packs: Vec<_> = shard_names(&world.sites[0]);
+    packs.sort_by_key(|name| match name {
+        havre_model::BlobName::Pack { number, .. } => *number,
+        havre_model::BlobName::Extent(_) => 0,
+    });
+    for site in &world.sites[..4] {
+        site.tamper(&packs[4], None);
+    }
+    let catalog = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
+    let silent = havre_engine::replay::Silent;
+    let told = havre_engine::Engine::recover(world.parts(catalog), &silent, false).await;
+    assert!(told.err().expect("a gap").to_string().contains("accept-loss"));
+    let catalog = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
+    let report = havre_engine::Engine::recover(world.parts(catalog), &silent, true).await;
+    assert_eq!(report.expect("what is left").replay.gaps.len(), 1);
+}

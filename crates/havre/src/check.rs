@@ -77,7 +77,9 @@ fn sites(text: &mut String, config: &Config) -> std::fmt::Result {
     writeln!(text, "\nsites, and whom they are exposed to")?;
     for (position, site) in config.sites.iter().enumerate() {
         writeln!(text, "  {} at {}", site.name, site.url)?;
-        for party in facts.exposure(position) {
+        let mut parties: Vec<_> = facts.exposure(position).iter().collect();
+        parties.sort_by_key(|id| (facts.party(**id).kind, &facts.party(**id).name));
+        for party in parties {
             let links = facts.links(position).iter().filter(|(linked, _)| linked == party);
             let reasons: Vec<String> = links.map(|(_, link)| link.to_string()).collect();
             writeln!(text, "    {}: {}", facts.party(*party), reasons.join("; "))?;
@@ -90,7 +92,10 @@ fn parties(text: &mut String, facts: &Facts) -> std::fmt::Result {
     let percent = 100.0;
     writeln!(text, "\nparties, and what they reach")?;
     let mut ids: Vec<_> = facts.party_ids().collect();
-    ids.sort_by_key(|id| std::cmp::Reverse(facts.reach(*id).len()));
+    ids.sort_by_key(|id| {
+        let party = facts.party(*id);
+        (std::cmp::Reverse(facts.reach(*id).len()), party.kind, &party.name)
+    });
     for id in ids {
         let names = names(facts, facts.reach(id));
         #[expect(clippy::cast_precision_loss, reason = "both are at most 64")]

@@ -29,7 +29,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// S3 storage that no provider, operator or government can read, withhold or quietly rewrite.
 #[derive(Parser)]
-#[command(name = "havre", version, about, max_term_width = 100)]
+#[command(
+    name = "havre",
+    version,
+    about = "S3 storage that no provider, operator or government can read, withhold or quietly rewrite",
+    max_term_width = 100
+)]
 struct Cli {
     /// How logs are written to standard error. What is logged is set by HAVRE_LOG (default: info).
     #[arg(long, global = true, value_enum, default_value = "text", env = "HAVRE_LOG_FORMAT")]

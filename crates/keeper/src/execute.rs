@@ -12,8 +12,9 @@ use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
 use havre_catalog::{BlobRow, Catalog, CatalogError};
 use havre_model::limits::SITE_LIST_PAGE_MAX;
-use havre_model::{BlobId, BlobName};
+use havre_model::{BlobId, BlobName, ChainId};
 use havre_sites::{Fleet, Guarded, SiteError};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Garbage blobs looked up at a time.
@@ -64,13 +65,19 @@ impl Collector {
     pub async fn collect(&self) -> Result<GcReport, CatalogError> {
         let mut report = GcReport::default();
         self.collect_garbage(&mut report).await?;
-        for position in 0..self.fleet.len() {
-            let site = self.fleet.site(position);
-            for prefix in [BlobName::EXTENTS, BlobName::PACKS] {
-                if !self.collect_orphans(site, prefix, &mut report).await? {
+        let chains = self.catalog.chains().await?;
+        let own = chains.into_iter().filter(|state| state.gateway.is_some());
+        let own: HashSet<ChainId> = own.map(|state| state.chain).collect();
+        // Packs first, and everywhere: a pack off its chain that stayed while its extents went would be
+        // replayed, after a crash, into an object that cannot be read.
+        for prefix in [BlobName::PACKS, BlobName::EXTENTS] {
+            for site in self.fleet.iter() {
+                if !self.collect_orphans(site, prefix, &own, &mut report).await? {
                     report.sites_unlisted.push(site.name().to_owned());
-                    break;
                 }
+            }
+            if report.orphans_left > 0 || !report.sites_unlisted.is_empty() {
+                break;
             }
         }
         metrics::counter!("havre_gc_blobs_deleted_total").increment(report.garbage_deleted);
@@ -121,6 +128,7 @@ impl Collector {
         &self,
         site: &Guarded,
         prefix: &str,
+        own: &HashSet<ChainId>,
         report: &mut GcReport,
     ) -> Result<bool, CatalogError> {
         let mut after = None;
@@ -133,7 +141,7 @@ impl Collector {
                 }
             };
             for entry in &page.entries {
-                self.look_at(site, &entry.name, report).await?;
+                self.look_at(site, &entry.name, own, report).await?;
             }
             let last = page.entries.last().map(|entry| entry.name);
             // A site that says "more" without going on is a site that lies.
@@ -148,8 +156,16 @@ impl Collector {
         &self,
         site: &Guarded,
         name: &BlobName,
+        own: &HashSet<ChainId>,
         report: &mut GcReport,
     ) -> Result<(), CatalogError> {
+        if let BlobName::Pack { chain, .. } = name
+            && !own.contains(chain)
+        {
+            // Another gateway's, or history from before a recovery that did not see it: not ours to judge.
+            report.pack_shards_needed += 1;
+            return Ok(());
+        }
         let held = self.held.holds(name.blob());
         let row = self.catalog.blob(name.blob()).await?;
         match plan_listed(ListedBlob { held, row: row.as_ref() }) {

@@ -488,7 +488,7 @@ const HEAD_BYTES: usize = 5;
 /// The record in `bytes` and the inline bytes behind it.
 ///
 /// # Errors
-/// When the bytes are not exactly what [`encode`] writes for a record within the limits.
+/// When the bytes are not a record of this version within the limits, or have anything behind it.
 pub fn decode(bytes: &[u8]) -> Result<(SequencedRecord, &[u8]), RecordError> {
     if bytes.len() > RECORD_BYTES_MAX {
         return Err(RecordError::OutOfLimit("record"));
