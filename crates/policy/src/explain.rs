@@ -6,14 +6,14 @@
 //!
 //! **Crash.** Values only.
 
-use crate::{Facts, Harm, OnOutage, PlacementPolicy};
+use crate::{CoalitionId, Facts, Harm, OnOutage, PartyId, PlacementPolicy};
 use alloc::{
     format,
     string::{String, ToString},
     vec::Vec,
 };
 use core::fmt;
-use havre_model::Geometry;
+use havre_model::{Geometry, SiteSet};
 
 /// Who can reach one site, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub struct CoalitionExplanation {
     pub shards_held: usize,
     /// Shards of one blob it may have.
     pub shards_max: usize,
+    /// Whether it reaches nothing, or no more than another coalition that must be unable to do the
+    /// same.
+    pub narrower: bool,
 }
 
 /// A policy explained.
@@ -69,7 +72,7 @@ impl PlacementPolicy {
     #[must_use]
     pub fn explain(&self, facts: &Facts) -> Explanation {
         let geometry = self.geometry();
-        let names = |set: havre_model::SiteSet| {
+        let names = |set: SiteSet| {
             set.iter().map(|position| facts.sites()[position].name.clone()).collect::<Vec<_>>()
         };
         let coalitions =
@@ -77,11 +80,12 @@ impl PlacementPolicy {
                 coalition: coalition.label.clone(),
                 harm: coalition.harm,
                 reach: names(coalition.reach.intersection(self.eligible())),
-                shards_held: self.shards_max(crate::CoalitionId(id)),
+                shards_held: self.shards_max(CoalitionId(id)),
                 shards_max: match coalition.harm {
                     Harm::Read => geometry.data() - 1,
                     Harm::CutOff => geometry.parity(),
                 },
+                narrower: self.is_narrower(CoalitionId(id)),
             });
         let stored_enough = self.stored_enough();
         #[expect(clippy::cast_precision_loss, reason = "both are at most 32")]
@@ -99,15 +103,29 @@ impl PlacementPolicy {
         }
     }
 
+    /// Whether the coalition reaches no eligible site, or fewer than another and none besides.
+    fn is_narrower(&self, id: CoalitionId) -> bool {
+        let eligible = |reach: SiteSet| reach.intersection(self.eligible());
+        let reach = eligible(self.coalition(id).reach);
+        let wider = |wide: SiteSet| reach != wide && reach.is_subset(wide);
+        reach.is_empty()
+            || self.widest(self.coalition(id).harm).any(|(wide, _)| wider(eligible(*wide)))
+    }
+
     fn explain_site(&self, facts: &Facts, position: usize) -> SiteExplanation {
-        let party = |id: &crate::PartyId| {
+        let party = |id: &PartyId| {
             let links = facts.links(position).iter().filter(|(party, _)| party == id);
             (facts.party(*id).to_string(), links.map(|(_, link)| link.to_string()).collect())
         };
+        let mut parties: Vec<&PartyId> = facts.exposure(position).iter().collect();
+        parties.sort_by_key(|id| {
+            let party = facts.party(**id);
+            (party.kind, &party.name)
+        });
         SiteExplanation {
             name: facts.sites()[position].name.clone(),
             eligible: self.eligible().contains(position),
-            parties: facts.exposure(position).iter().map(party).collect(),
+            parties: parties.into_iter().map(party).collect(),
         }
     }
 
@@ -124,10 +142,13 @@ impl PlacementPolicy {
                 self.geometry().data()
             ));
         } else if slack == 0 {
-            warnings.push(
-                "no slack: a write waits for every site, and one that is down holds up all writes"
-                    .to_string(),
-            );
+            let then = match self.on_outage() {
+                OnOutage::Refuse => "no write is taken",
+                OnOutage::Degrade => "each write is marked as below its guarantee",
+            };
+            warnings.push(format!(
+                "no slack: a write waits for the slowest site, and while one is down {then}"
+            ));
         }
         for party in self.unmatched() {
             warnings.push(format!("{party} reaches no declared site: check the spelling"));
@@ -137,6 +158,7 @@ impl PlacementPolicy {
 }
 
 impl fmt::Display for Explanation {
+    /// The figures, and of the coalitions those that no other contains.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { policy, geometry, overhead, stored_enough, slack, .. } = self;
         let total = geometry.total();
@@ -145,33 +167,44 @@ impl fmt::Display for Explanation {
             f,
             "policy {policy}: {geometry} on {eligible} sites, {overhead:.2} times the bytes"
         )?;
+        let below = match self.on_outage {
+            OnOutage::Refuse => "refused",
+            OnOutage::Degrade => "acknowledged and marked",
+        };
         writeln!(
             f,
             "  a write is acknowledged with any {stored_enough} of {total} shards stored; slack \
-             {slack}; below that it is {}",
-            match self.on_outage {
-                OnOutage::Refuse => "refused",
-                OnOutage::Degrade => "acknowledged and marked",
-            }
+             {slack}; below that it is {below}"
         )?;
-        for coalition in &self.coalitions {
-            writeln!(
-                f,
-                "  {} cannot {}: at most {} shards of the {} it may hold (reaches {})",
-                coalition.coalition,
-                coalition.harm,
-                coalition.shards_held,
-                coalition.shards_max,
-                if coalition.reach.is_empty() {
-                    "no eligible site".to_string()
-                } else {
-                    coalition.reach.join(", ")
-                }
-            )?;
+        for harm in [Harm::Read, Harm::CutOff] {
+            self.write_coalitions(f, harm)?;
         }
         for warning in &self.warnings {
             writeln!(f, "  warning: {warning}")?;
         }
         Ok(())
+    }
+}
+
+impl Explanation {
+    fn write_coalitions(&self, f: &mut fmt::Formatter<'_>, harm: Harm) -> fmt::Result {
+        let of_harm = || self.coalitions.iter().filter(move |coalition| coalition.harm == harm);
+        let Some(shards_max) = of_harm().map(|coalition| coalition.shards_max).next() else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "  cannot {harm}, holding at most {shards_max} of {} shards:",
+            self.geometry.total()
+        )?;
+        let (narrower, widest): (Vec<_>, Vec<_>) = of_harm().partition(|c| c.narrower);
+        let width = widest.iter().map(|c| c.coalition.len()).max().unwrap_or_default();
+        for CoalitionExplanation { coalition, reach, shards_held, .. } in widest {
+            writeln!(f, "    {coalition:width$}  holds {shards_held}: {}", reach.join(", "))?;
+        }
+        match narrower.len() {
+            0 => Ok(()),
+            count => writeln!(f, "    and {count} narrower, each within the reach of one of these"),
+        }
     }
 }

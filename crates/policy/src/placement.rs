@@ -201,6 +201,14 @@ impl PlacementPolicy {
         &self.coalitions[id.get()]
     }
 
+    /// The widest reaches of the coalitions that must be unable to do this.
+    pub(crate) fn widest(&self, harm: Harm) -> impl Iterator<Item = &(SiteSet, CoalitionId)> {
+        match harm {
+            Harm::Read => self.readers.iter(),
+            Harm::CutOff => self.cutters.iter(),
+        }
+    }
+
     /// Parties that the configuration names and that reach no site: true by default, or misspelt.
     #[must_use]
     pub fn unmatched(&self) -> &[String] {

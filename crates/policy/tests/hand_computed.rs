@@ -298,10 +298,33 @@ fn an_explanation_shows_every_party_coalition_and_figure() {
     assert_eq!((explanation.overhead, explanation.stored_enough, explanation.slack), (2.0, 5, 1));
     assert_eq!(explanation.coalitions.len(), 6);
     let parties: Vec<_> = explanation.sites[1].parties.iter().map(|(name, _)| name).collect();
-    assert_eq!(parties, ["jurisdiction:XA", "operator:o1"]);
+    assert_eq!(parties, ["operator:o1", "jurisdiction:XA"]);
     let text = explanation.to_string();
     assert!(text.contains("p: 3+3 on 6 sites, 2.00 times the bytes"), "{text}");
     assert!(text.contains("with any 5 of 6 shards stored; slack 1"), "{text}");
-    assert!(text.contains("jurisdiction:XB cannot read: at most 2 shards of the 2"), "{text}");
+    assert!(text.contains("cannot read, holding at most 2 of 6 shards:"), "{text}");
+    assert!(text.contains("cannot cut off, holding at most 3 of 6 shards:"), "{text}");
+    assert!(text.contains("    jurisdiction:XB  holds 2: s3, s4\n"), "{text}");
+    assert!(!text.contains("narrower"), "{text}");
     assert!(explanation.warnings.is_empty(), "{text}");
+}
+
+#[test]
+fn an_explanation_shows_the_widest_coalitions_and_counts_the_others() {
+    let facts = Facts::new(
+        vec![site("a", "x", "US-VA"), site("b", "y", "US-CA"), site("c", "z", "DE")],
+        ["x", "y", "z"].map(operator).to_vec(),
+        0.25,
+    )
+    .expect("the facts are sound");
+    let mut spec = spec(2, 0, any_jurisdiction());
+    spec.guarantee.cannot_cut_off.clear();
+    spec.exclude = vec!["jurisdiction:US-CA".into()];
+    let policy = PlacementPolicy::new(&facts, spec).expect("a and c are left");
+    let explanation = policy.explain(&facts);
+    let narrower: Vec<_> = explanation.coalitions.iter().filter(|c| c.narrower).collect();
+    // US reaches b no more: without it US and US-VA reach the same.
+    assert_eq!(narrower.len(), 1, "{explanation}");
+    assert_eq!(narrower[0].coalition, "jurisdiction:US-CA");
+    assert!(explanation.to_string().contains("and 1 narrower"), "{explanation}");
 }

@@ -643,6 +643,7 @@ fn check_warns_of_what_is_sound_but_unwise() {
         "S3 is served in the clear at 10.0.0.1:9000",
         "site b1 is reached in the clear",
         "tenant idle has no credential",
+        "limits.requests_max is read, and not enforced yet",
         "site a2 forgets all",
         "credential AKTEST: environment variable HAVRE_TEST_SECRET_THAT_IS_NOT_SET is not set",
         "jurisdiction:KP reaches no declared site",
