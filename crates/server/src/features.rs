@@ -82,7 +82,7 @@ const SELECTORS: [&str; 9] = [
 ];
 
 /// The `x-amz-*` headers that writes act on, beside `x-amz-meta-*` and the checksums.
-const WRITE_HEADERS: [&str; 28] = [
+const WRITE_HEADERS: [&str; 29] = [
     "x-amz-acl",
     "x-amz-api-version",
     "x-amz-bucket-object-lock-enabled",
