@@ -154,19 +154,25 @@ fn count(text: &str) -> Tally {
     tally
 }
 
-/// With two of six sites gone, 3+3 cannot promise that a third jurisdiction may go too. The policy of a
-/// trial says "refuse" or "degrade"; this run is about the data path, so it says "degrade".
+/// With two of six sites gone, 3+3 cannot promise that a third jurisdiction may go too, and a trial's
+/// policy then refuses writes. This run is about the data path, so its policy says "degrade".
 fn allow_degraded(data: &Path) -> Result<()> {
     let path = data.join("havre.toml");
     let text = fs::read_to_string(&path).context("read havre.toml; was `havre up` run?")?;
-    let changed: Vec<String> = text
-        .lines()
-        .map(|line| match line.trim_start().strip_prefix("on_outage") {
-            Some(_) => "on_outage = \"degrade\"".to_owned(),
-            None => line.to_owned(),
-        })
-        .collect();
-    fs::write(path, changed.join("\n") + "\n").context("write havre.toml")
+    fs::write(path, degrading(&text)).context("write havre.toml")
+}
+
+/// The configuration with `on_outage = "degrade"` in every policy.
+fn degrading(text: &str) -> String {
+    let mut changed = String::new();
+    for line in text.lines() {
+        match line.split_once('=').map(|(name, _)| name.trim()) {
+            Some("on_outage") => {}
+            Some("m") => changed.extend([line, "\non_outage = \"degrade\"\n"]),
+            _ => changed.extend([line, "\n"]),
+        }
+    }
+    changed
 }
 
 /// A site's folder that was moved away.
@@ -198,6 +204,14 @@ fn stop_sites(data: &Path) -> Result<Vec<StoppedSite>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_policy_degrades() {
+        let text = "[[policy]]\nk = 3\nm = 3\n[policy.guarantee]\n";
+        let expected = "[[policy]]\nk = 3\nm = 3\non_outage = \"degrade\"\n[policy.guarantee]\n";
+        assert_eq!(degrading(text), expected);
+        assert_eq!(degrading(expected), expected);
+    }
 
     #[test]
     fn a_scenarios_lines_are_counted() {

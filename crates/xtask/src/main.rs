@@ -29,6 +29,7 @@ mod tidy;
 use anyhow::{Context, Result, bail};
 use report::Report;
 use server::Plan;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -48,6 +49,8 @@ usage: cargo xtask COMMAND
                        the same with power cuts, on a disk of its own
   bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
                        measure the gateway beside s3s-fs; writes target/bench.json
+
+clients, drill and bench build the gateway, or take another build: --gateway PATH
 ";
 
 fn main() -> ExitCode {
@@ -125,8 +128,8 @@ fn run_drill(mut words: Words) -> Result<()> {
         }
         "power" => {
             let options = drill::Options::power(words.value("--seconds")?.unwrap_or(60), seed);
+            let gateway = gateway(&mut words)?;
             words.end()?;
-            let gateway = process::build("havre", "havre", &[])?;
             report.step("drill: power cut", || drill::power(&gateway, &options));
         }
         other => bail!("no drill {other}; there are kill and power"),
@@ -143,16 +146,25 @@ fn run_bench(mut words: Words) -> Result<()> {
         policy: words.value("--policy")?,
         nodelay: words.flag("--nodelay"),
         yardstick_only: words.flag("--yardstick-only"),
+        gateway: words.value("--gateway")?,
     };
     words.end()?;
     bench::run(&options)
+}
+
+/// The gateway's program: another build where `--gateway` names one, else what is here, built.
+fn gateway(words: &mut Words) -> Result<PathBuf> {
+    match words.value("--gateway")? {
+        Some(path) => Ok(path),
+        None => process::build("havre", "havre", &[]),
+    }
 }
 
 /// The server that `--against` names, over a new data directory.
 fn plan(words: &mut Words, name: &str) -> Result<Plan> {
     let data = suite::scratch(name)?;
     match words.value::<String>("--against")?.as_deref() {
-        None | Some("havre") => Plan::gateway(&process::build("havre", "havre", &[])?, &data),
+        None | Some("havre") => Plan::gateway(&gateway(words)?, &data),
         Some("yardstick") => Plan::yardstick(&bench::build_yardstick()?, &data, true),
         Some(other) => bail!("--against havre or yardstick, not {other}"),
     }

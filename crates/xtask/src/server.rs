@@ -74,12 +74,13 @@ impl Plan {
         Ok(Self { program, arguments, data, listen, admin, log })
     }
 
-    /// Runs `havre gc` over the data directory and returns its report.
+    /// Runs `havre gc` over the data directory, which no gateway may serve meanwhile; its report.
     pub(crate) fn collect_garbage(&self) -> Result<Value> {
         let mut command = Command::new(&self.program);
         command.arg("gc").arg("--config").arg(self.data.join("havre.toml"));
         let text = process::run(&mut command, "gc", GC_DEADLINE)?;
-        let json = text.lines().rev().find(|line| line.starts_with('{')).context("no JSON")?;
+        // Log lines may stand before it.
+        let json = text.find("{\n").map(|at| &text[at..]).context("havre gc printed no JSON")?;
         serde_json::from_str(json).context("the report of havre gc")
     }
 

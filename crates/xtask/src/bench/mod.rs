@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) nodelay: bool,
     /// Leaves the gateway out, for work on the bench itself.
     pub(crate) yardstick_only: bool,
+    /// Another build of the gateway.
+    pub(crate) gateway: Option<PathBuf>,
 }
 
 /// Builds s3s-fs as a program.
@@ -52,7 +54,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut servers = Vec::new();
     if !options.yardstick_only {
-        let gateway = build("havre", "havre", &[])?;
+        let gateway = match &options.gateway {
+            Some(path) => path.clone(),
+            None => build("havre", "havre", &[])?,
+        };
         servers.push(("havre", start_gateway(&gateway, options.policy.as_deref())?));
     }
     let yardstick =

@@ -6,16 +6,20 @@
 //!
 //! **Crash.** Nothing is kept.
 
-use super::judge;
+use super::judge::{self, Depth, judge};
 use super::load::Load;
+use crate::random::Random;
 use crate::server::{Plan, Server};
-use anyhow::{Result, bail};
-use std::collections::BTreeMap;
+use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Extents by name, each with the number of sites that hold a shard of it.
-type Extents = BTreeMap<String, usize>;
+/// Shards of extents and of packs that lie at the sites.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Shards {
+    extents: u64,
+    packs: u64,
+}
 
 /// Collects garbage with everything still needed, and again with nothing needed.
 pub(super) fn check(load: &Load, plan: &Plan, server: Server) -> Result<()> {
@@ -23,42 +27,70 @@ pub(super) fn check(load: &Load, plan: &Plan, server: Server) -> Result<()> {
         println!("   no sites to look at: this server keeps its objects elsewhere");
         return server.stop();
     }
-    let before = extents(&plan.data)?.len();
+    server.stop()?;
+    let before = shards(&plan.data)?;
     let report = plan.collect_garbage()?;
-    let extents_left = extents(&plan.data)?;
-    println!("   gc: {before} extents before, {} after; it says {report}", extents_left.len());
-    if let Some(needed) = report["extents_needed"].as_u64()
-        && needed != extents_left.len() as u64
-    {
-        bail!("the catalog needs {needed} extents, the sites hold {}", extents_left.len());
+    let after = shards(&plan.data)?;
+    println!("   gc: {} shards of extents, {} after it", before.extents, after.extents);
+    let needed = Shards {
+        extents: report["extent_shards_needed"].as_u64().context("extent_shards_needed")?,
+        packs: report["pack_shards_needed"].as_u64().context("pack_shards_needed")?,
+    };
+    if after != needed {
+        bail!("the catalog needs {needed:?}, the sites hold {after:?}; gc says {report}");
     }
+
+    let server = plan.start()?;
     let mut connection = server.connect();
-    judge::judge(load, &mut connection, &mut crate::random::Random::new(0), judge::Depth::All)?;
+    judge(load, &mut connection, &mut Random::new(0), Depth::All).context("after gc")?;
     judge::empty(load, &mut connection)?;
+    server.stop()?;
     let report = plan.collect_garbage()?;
-    let left = extents(&plan.data)?;
-    if !left.is_empty() {
-        let names: Vec<&String> = left.keys().take(5).collect();
-        bail!(
-            "every object is deleted and {} extents are left: {names:?}; gc says {report}",
-            left.len()
-        );
+    let left = shards(&plan.data)?;
+    if left.extents != 0 {
+        bail!("every object is deleted and {} shards are left; gc says {report}", left.extents);
     }
-    server.stop()
+    let litter = litter(&plan.data)?;
+    if !litter.is_empty() {
+        bail!("the sites hold files that no name explains: {litter:?}");
+    }
+    Ok(())
 }
 
-fn extents(data: &Path) -> Result<Extents> {
-    let mut found = Extents::new();
+fn shards(data: &Path) -> Result<Shards> {
+    let mut found = Shards::default();
     for site in fs::read_dir(data.join("sites"))? {
-        let folder = site?.path().join("e");
+        let site = site?.path();
+        found.extents += files(&site.join("e"))?.len() as u64;
+        found.packs += files(&site.join("p"))?.len() as u64;
+    }
+    Ok(found)
+}
+
+/// Files at the sites that are neither shard nor marker: what interrupted writes left behind.
+fn litter(data: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for site in fs::read_dir(data.join("sites"))? {
+        let site = site?.path();
+        let known = |path: &PathBuf| {
+            let inner = path.strip_prefix(&site).unwrap_or(path);
+            ["e", "p", "havre-site"].iter().any(|name| inner.starts_with(name))
+        };
+        found.extend(files(&site)?.into_iter().filter(|path| !known(path)));
+    }
+    Ok(found)
+}
+
+/// Every file below `folder`, which need not exist.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
         if !folder.is_dir() {
             continue;
         }
-        for prefix in fs::read_dir(folder)? {
-            for file in fs::read_dir(prefix?.path())? {
-                let name = file?.file_name().to_string_lossy().into_owned();
-                *found.entry(name).or_default() += 1;
-            }
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
         }
     }
     Ok(found)
