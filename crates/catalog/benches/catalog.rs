@@ -1,5 +1,5 @@
-//! What the catalog costs: packs applied, rows read, keys listed. The data set has a million objects
-//! unless `HAVRE_BENCH_OBJECTS` says otherwise.
+//! What the catalog costs: packs applied, rows read, keys listed. The data set has a million
+//! objects unless `HAVRE_BENCH_OBJECTS` says otherwise.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 

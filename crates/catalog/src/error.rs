@@ -19,12 +19,12 @@ pub enum CatalogError {
     /// The file is not consistent: move it aside and rebuild it from the packs.
     #[error("the catalog is damaged and has to be rebuilt from the packs: {0}")]
     Damaged(String),
-    /// The storage below did not do its work (full, read-only, I/O error). Nothing was changed; the same
-    /// call may succeed later.
+    /// The storage below did not do its work (full, read-only, I/O error). Nothing was changed; the
+    /// same call may succeed later.
     #[error("the catalog's storage failed: {0}")]
     Storage(String),
-    /// A pack came that does not refer to the last one applied; nothing was applied. Apply the packs in
-    /// between first.
+    /// A pack came that does not refer to the last one applied; nothing was applied. Apply the
+    /// packs in between first.
     #[error("pack {number} of chain {chain} does not refer to {applied}, the last one applied")]
     Gap {
         /// The chain.
@@ -37,8 +37,8 @@ pub enum CatalogError {
     /// The chain is known under another gateway or policy than the one that opens it.
     #[error("chain {0} belongs to another gateway or policy")]
     ForeignChain(ChainId),
-    /// A recovery may begin only in a catalog that has applied nothing: one in use has already forgotten
-    /// the ends that keep old records from coming back.
+    /// A recovery may begin only in a catalog that has applied nothing: one in use has already
+    /// forgotten the ends that keep old records from coming back.
     #[error("a recovery needs an empty catalog; move this one aside first")]
     NotEmpty,
     /// The call makes sense only between the begin and the finish of a recovery.

@@ -1,14 +1,14 @@
-//! The catalog: which tenants, buckets, versions, uploads and blobs exist, and how far the packs that
-//! say so are applied. `docs/catalog.md` describes the schema.
+//! The catalog: which tenants, buckets, versions, uploads and blobs exist, and how far the packs
+//! that say so are applied. `docs/catalog.md` describes the schema.
 //!
-//! **Invariant.** The catalog is a view: what the packs say, highest sequence number first, and nothing
-//! else. A pack is applied whole or not at all, and applying it again changes nothing.
+//! **Invariant.** The catalog is a view: what the packs say, highest sequence number first, and
+//! nothing else. A pack is applied whole or not at all, and applying it again changes nothing.
 //!
-//! **Deliberately absent.** Decisions (conditional writes, retention, quotas: `engine`), keys that open
-//! anything a customer wrote, and bytes of objects.
+//! **Deliberately absent.** Decisions (conditional writes, retention, quotas: `engine`), keys that
+//! open anything a customer wrote, and bytes of objects.
 //!
-//! **Crash.** A kill loses nothing that was applied. A power cut may lose the last packs applied, which
-//! are replayed from the sites; it neither corrupts the catalog nor leaves half a pack in it.
+//! **Crash.** A kill loses nothing that was applied. A power cut may lose the last packs applied,
+//! which are replayed from the sites; it neither corrupts the catalog nor leaves half a pack in it.
 
 mod error;
 mod listing;
@@ -29,27 +29,29 @@ use havre_model::record::ObjectKey;
 use havre_model::{BlobId, BucketId, ChainId, SiteId, TenantId, UploadId, VersionId};
 use std::ops::Range;
 
-/// The index of what exists. Every method fails with [`CatalogError::Closed`], `Damaged` or `Storage`;
-/// further errors are named where they occur. A call that was sent is carried out even when its future
-/// is dropped.
+/// The index of what exists. Every method fails with [`CatalogError::Closed`], `Damaged` or
+/// `Storage`; further errors are named where they occur. A call that was sent is carried out even
+/// when its future is dropped.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
-    /// Makes true what a durable pack says: one transaction, shared with other calls that wait at the
-    /// same time, so call concurrently where packs are many (recovery). A pack that is applied already
-    /// is a no-op. Live, a chain's packs come in order; during a recovery, in any.
+    /// Makes true what a durable pack says: one transaction, shared with other calls that wait at
+    /// the same time, so call concurrently where packs are many (recovery). A pack that is
+    /// applied already is a no-op. Live, a chain's packs come in order; during a recovery, in
+    /// any.
     ///
     /// # Errors
     /// [`CatalogError::Gap`] when, live, it does not refer to the last pack applied.
     async fn apply(&self, pack: AppliedPack) -> Result<(), CatalogError>;
 
-    /// `count` sequence numbers that were never handed out before and never will be again, above every
-    /// one that was ever applied.
+    /// `count` sequence numbers that were never handed out before and never will be again, above
+    /// every one that was ever applied.
     async fn reserve_seqs(&self, count: u64) -> Result<Range<u64>, CatalogError>;
 
     /// All chains, by id.
     async fn chains(&self) -> Result<Vec<ChainState>, CatalogError>;
 
-    /// The chain that `gateway` writes for `policy`; when there is none, `proposed` becomes it, durably.
+    /// The chain that `gateway` writes for `policy`; when there is none, `proposed` becomes it,
+    /// durably.
     ///
     /// # Errors
     /// [`CatalogError::ForeignChain`] when `proposed` would be needed but is another's.
@@ -99,7 +101,8 @@ pub trait Catalog: Send + Sync + 'static {
         version: VersionId,
     ) -> Result<Option<VersionRow>, CatalogError>;
 
-    /// A page of the bucket's objects: the latest version of each key, unless it is a delete marker.
+    /// A page of the bucket's objects: the latest version of each key, unless it is a delete
+    /// marker.
     async fn list(&self, query: ListQuery) -> Result<ListPage, CatalogError>;
 
     /// The upload, while it is in progress and of this bucket.
@@ -133,25 +136,26 @@ pub trait Catalog: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<BlobRow>, CatalogError>;
 
-    /// Notes that the shards of the bits in `stored` are stored now, and those in `lost` no longer are
-    /// (`lost` counts where both are set). False when the blob is not known: apply its pack first.
+    /// Notes that the shards of the bits in `stored` are stored now, and those in `lost` no longer
+    /// are (`lost` counts where both are set). False when the blob is not known: apply its pack
+    /// first.
     async fn note_shards(&self, blob: BlobId, stored: u32, lost: u32)
     -> Result<bool, CatalogError>;
 
-    /// Extents after `after` that no version and no part needs any more, by id, at most `limit`. None
-    /// during a recovery: what needs them may not have been seen yet.
+    /// Extents after `after` that no version and no part needs any more, by id, at most `limit`.
+    /// None during a recovery: what needs them may not have been seen yet.
     async fn garbage(
         &self,
         after: Option<BlobId>,
         limit: usize,
     ) -> Result<Vec<BlobRow>, CatalogError>;
 
-    /// Forgets a garbage blob, after every site has deleted it. False when it is unknown or needed: then
-    /// nothing changes.
+    /// Forgets a garbage blob, after every site has deleted it. False when it is unknown or needed:
+    /// then nothing changes.
     async fn forget_blob(&self, blob: BlobId) -> Result<bool, CatalogError>;
 
-    /// Blobs after `after` that are needed and not stored whole, by id, at most `limit`: repair jobs.
-    /// Those that were acknowledged below their guarantee say so in their state.
+    /// Blobs after `after` that are needed and not stored whole, by id, at most `limit`: repair
+    /// jobs. Those that were acknowledged below their guarantee say so in their state.
     async fn below_guarantee(
         &self,
         after: Option<BlobId>,
@@ -161,8 +165,8 @@ pub trait Catalog: Send + Sync + 'static {
     /// How much of everything there is; cheap at any size.
     async fn counts(&self) -> Result<Counts, CatalogError>;
 
-    /// Begins a recovery, or goes on with one that was interrupted: from here on packs may be applied in
-    /// any order.
+    /// Begins a recovery, or goes on with one that was interrupted: from here on packs may be
+    /// applied in any order.
     ///
     /// # Errors
     /// [`CatalogError::NotEmpty`] when packs were applied outside of a recovery.

@@ -1,16 +1,17 @@
-//! How a page of a listing is cut out of an ordered run of keys: pure, and the same for objects, for
-//! uploads and for every database below.
+//! How a page of a listing is cut out of an ordered run of keys: pure, and the same for objects,
+//! for uploads and for every database below.
 //!
-//! **Invariant.** A page is what a scan of all keys would give, but the keys looked at are bounded by the
-//! page and not by what lies between its entries: a long run of keys that yields no entry is left by
-//! seeking past it.
+//! **Invariant.** A page is what a scan of all keys would give, but the keys looked at are bounded
+//! by the page and not by what lies between its entries: a long run of keys that yields no entry is
+//! left by seeking past it.
 //!
-//! **Deliberately absent.** Rows and SQL: the caller steps its own cursor and asks what each key means.
+//! **Deliberately absent.** Rows and SQL: the caller steps its own cursor and asks what each key
+//! means.
 //!
 //! **Crash.** Computation only.
 
-/// Keys of one common prefix, or rows of one key, that are stepped over before a seek. A step costs about
-/// a tenth of a seek, and most runs are short.
+/// Keys of one common prefix, or rows of one key, that are stepped over before a seek. A step costs
+/// about a tenth of a seek, and most runs are short.
 const STEPS_MAX: usize = 8;
 
 /// What a key means to the page.
@@ -75,8 +76,9 @@ fn past_key(key: &[u8]) -> Vec<u8> {
     next
 }
 
-/// The first byte string after everything that begins with `prefix`. Need not be UTF-8, which is why
-/// keys are stored and compared as bytes. `[0xFF]`, above all UTF-8, when there is no such string.
+/// The first byte string after everything that begins with `prefix`. Need not be UTF-8, which is
+/// why keys are stored and compared as bytes. `[0xFF]`, above all UTF-8, when there is no such
+/// string.
 fn past_prefix(prefix: &[u8]) -> Vec<u8> {
     let mut next = prefix.to_vec();
     while let Some(last) = next.pop() {

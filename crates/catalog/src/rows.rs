@@ -1,9 +1,10 @@
 //! What goes into a catalog and what comes out of it.
 //!
-//! **Invariant.** A row names its records by the types of `model::record`; inline objects' bytes are
-//! never among them, they stay in the pack that [`PackPlace`] points into.
+//! **Invariant.** A row names its records by the types of `model::record`; inline objects' bytes
+//! are never among them, they stay in the pack that [`PackPlace`] points into.
 //!
-//! **Deliberately absent.** Database types, and anything sealed: the catalog lives in the trust domain.
+//! **Deliberately absent.** Database types, and anything sealed: the catalog lives in the trust
+//! domain.
 //!
 //! **Crash.** Values only.
 
@@ -61,17 +62,17 @@ pub struct AppliedPack {
     pub number: u64,
     /// Its own blob and hash: what the next pack refers to.
     pub link: PackLink,
-    /// The pack that it refers to: the last acknowledged one before it. Numbers of packs that failed in
-    /// between are never used again.
+    /// The pack that it refers to: the last acknowledged one before it. Numbers of packs that
+    /// failed in between are never used again.
     pub previous: PackLink,
     /// The pack as a blob; `state` is ignored, the catalog derives it.
     pub pack: BlobRow,
-    /// Whether it was acknowledged below its policy's guarantee (`on_outage = "degrade"`). Marks the pack
-    /// and those extents of its records that are not stored whole.
+    /// Whether it was acknowledged below its policy's guarantee (`on_outage = "degrade"`). Marks
+    /// the pack and those extents of its records that are not stored whole.
     pub below_guarantee: bool,
-    /// No record with a lower sequence number is still on its way to the catalog: ends (tombstones)
-    /// below it may be forgotten. `Seq::default()` when the caller cannot tell; then nothing is
-    /// forgotten. Ignored during a recovery.
+    /// No record with a lower sequence number is still on its way to the catalog: ends
+    /// (tombstones) below it may be forgotten. `Seq::default()` when the caller cannot tell;
+    /// then nothing is forgotten. Ignored during a recovery.
     pub settled: Seq,
     /// Its records.
     pub records: Vec<AppliedRecord>,
@@ -157,7 +158,8 @@ pub struct ListQuery {
     pub bucket: BucketId,
     /// Only keys that begin with this.
     pub prefix: String,
-    /// Keys that have this after the prefix are rolled up into one common prefix. Empty is as none.
+    /// Keys that have this after the prefix are rolled up into one common prefix. Empty is as
+    /// none.
     pub delimiter: Option<String>,
     /// Only keys after this one, in the order of their UTF-8 bytes.
     pub after: Option<String>,
@@ -224,8 +226,9 @@ pub struct UploadsQuery {
     pub delimiter: Option<String>,
     /// Only uploads after this key, or, with `upload_marker`, from this key on.
     pub key_marker: Option<String>,
-    /// Within the key `key_marker`, only uploads begun after this one. When that upload has ended in the
-    /// meantime, the key's uploads are given from the first again: rather twice than not.
+    /// Within the key `key_marker`, only uploads begun after this one. When that upload has ended
+    /// in the meantime, the key's uploads are given from the first again: rather twice than
+    /// not.
     pub upload_marker: Option<UploadId>,
     /// `key_marker` is a common prefix: skip everything that begins with it, too.
     pub after_prefix: bool,

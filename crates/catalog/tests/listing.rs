@@ -1,5 +1,5 @@
-//! Listings against a scan of everything: every combination of prefix, delimiter, start and limit, over
-//! keys whose bytes lie next to the delimiter's and at the ends of what UTF-8 has.
+//! Listings against a scan of everything: every combination of prefix, delimiter, start and limit,
+//! over keys whose bytes lie next to the delimiter's and at the ends of what UTF-8 has.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

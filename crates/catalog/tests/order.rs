@@ -1,5 +1,5 @@
-//! The catalog against the reference model: live in order, live nearly in order, and in a recovery in any
-//! order, with packs more than once and interrupted halfway.
+//! The catalog against the reference model: live in order, live nearly in order, and in a recovery
+//! in any order, with packs more than once and interrupted halfway.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -117,8 +117,8 @@ impl Script {
     }
 }
 
-/// An object whose extents follow from its bucket, key and version: a record that is written again, with
-/// other metadata, names the same.
+/// An object whose extents follow from its bucket, key and version: a record that is written again,
+/// with other metadata, names the same.
 fn put(n: u8, name: &str, id: u8, null: bool, extents: u8) -> Record {
     let id = id.min(5);
     let at = u8::try_from(KEYS.iter().position(|key| *key == name).unwrap()).unwrap();

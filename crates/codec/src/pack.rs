@@ -119,8 +119,8 @@ impl PackBuilder {
     #[must_use]
     pub fn new(chain: ChainId, number: u64, previous: PackLink, written: Timestamp) -> Self {
         assert!(number > 0, "packs are numbered from 1");
-        // A higher number without a predecessor is the first pack that could be stored: the numbers of
-        // those that could not are never used again.
+        // A higher number without a predecessor is the first pack that could be stored: the numbers
+        // of those that could not are never used again.
         assert!(number > 1 || previous == PackLink::NONE, "nothing comes before the first pack");
         let mut bytes = Vec::with_capacity(PACK_HEADER_BYTES + 64 * 1024);
         bytes.extend_from_slice(MAGIC);

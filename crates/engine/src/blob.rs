@@ -1,8 +1,10 @@
 //! A blob as the engine handles it: its catalog row, its layout and its keys of the second lock.
 //!
-//! **Invariant.** A handle is of one blob and one geometry; shards of other blobs never meet in it (I5).
+//! **Invariant.** A handle is of one blob and one geometry; shards of other blobs never meet in it
+//! (I5).
 //!
-//! **Deliberately absent.** Moving bytes: [`crate::gather`] reads, [`crate::extent`] and [`crate::journal`] write.
+//! **Deliberately absent.** Moving bytes: [`crate::gather`] reads, [`crate::extent`] and
+//! [`crate::journal`] write.
 //!
 //! **Crash.** Handles are memory; the row is in the catalog.
 

@@ -1,11 +1,12 @@
 //! What a client uploads, as the engine takes it.
 //!
-//! **Invariant.** Nothing is committed before [`Body::verified`] returned `Ok`: a body that ends early, is
-//! longer than declared or does not match its digests leaves no version behind (I4).
+//! **Invariant.** Nothing is committed before [`Body::verified`] returned `Ok`: a body that ends
+//! early, is longer than declared or does not match its digests leaves no version behind (I4).
 //!
 //! **Deliberately absent.** How bytes travel and which digests there are: the server's business.
 //!
-//! **Crash.** A body that was not committed is gone; its extents are orphans that `keeper::gc` takes.
+//! **Crash.** A body that was not committed is gone; its extents are orphans that `keeper::gc`
+//! takes.
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Buckets: made, found, listed and removed.
 //!
-//! **Invariant.** A bucket's name is unique in the gateway, and a bucket that is removed is empty: makers and removers of
-//! a name, and writers into the bucket, are ordered by reservations.
+//! **Invariant.** A bucket's name is unique in the gateway, and a bucket that is removed is empty:
+//! makers and removers of a name, and writers into the bucket, are ordered by reservations.
 //!
 //! **Deliberately absent.** Bucket settings beyond the placement policy; they come with their APIs.
 //!
@@ -28,8 +28,8 @@ fn name_key(name: &str) -> Result<ObjectKey, PutError> {
     ObjectKey::new(name.to_owned()).ok_or_else(|| PutError::Internal("a bucket's name".into()))
 }
 
-/// The gate of a bucket: every write into it shares the reservation of this key among the names, its
-/// removal holds it alone. Buckets' names have no slash, so no name is taken for a gate.
+/// The gate of a bucket: every write into it shares the reservation of this key among the names,
+/// its removal holds it alone. Buckets' names have no slash, so no name is taken for a gate.
 fn gate_key(bucket: &Bucket) -> ObjectKey {
     ObjectKey::new(format!("/{}", bucket.id())).expect("hex is a valid key")
 }

@@ -1,6 +1,7 @@
 //! A bounded map that forgets what was not asked for lately.
 //!
-//! **Invariant.** At most `2 * generation_max` entries: when the young generation is full the old one is dropped.
+//! **Invariant.** At most `2 * generation_max` entries: when the young generation is full the old
+//! one is dropped.
 //!
 //! **Deliberately absent.** Exact recency and loading: callers load and insert.
 //!

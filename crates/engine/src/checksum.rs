@@ -1,7 +1,8 @@
 //! The checksum of a multipart object out of its parts' checksums.
 //!
-//! **Invariant.** Only checksums that were verified when their part came in are composed; the result is what a client
-//! computes over the same parts (Amazon S3 User Guide, "Checking object integrity").
+//! **Invariant.** Only checksums that were verified when their part came in are composed; the
+//! result is what a client computes over the same parts (Amazon S3 User Guide, "Checking object
+//! integrity").
 //!
 //! **Deliberately absent.** Checksums over bytes: the server takes those as bodies come in.
 //!

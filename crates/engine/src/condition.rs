@@ -1,9 +1,10 @@
 //! Conditional writes: `If-Match` and `If-None-Match` on the state that the write replaces.
 //!
-//! **Invariant.** A condition is decided while the key is reserved, so that decision and write are one step
-//! for every other writer of the key.
+//! **Invariant.** A condition is decided while the key is reserved, so that decision and write are
+//! one step for every other writer of the key.
 //!
-//! **Deliberately absent.** Conditions of reads and of copy sources: the server decides those on what it read.
+//! **Deliberately absent.** Conditions of reads and of copy sources: the server decides those on
+//! what it read.
 //!
 //! **Crash.** Reservations die with the process, and so do the writes that held them.
 

@@ -1,6 +1,7 @@
 //! Deletes objects: a tombstone each.
 //!
-//! **Invariant.** A tombstone is durable before the answer; what it makes garbage is collected only afterwards (I6).
+//! **Invariant.** A tombstone is durable before the answer; what it makes garbage is collected only
+//! afterwards (I6).
 //!
 //! **Deliberately absent.** Delete markers: they come with versioning.
 //!

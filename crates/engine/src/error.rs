@@ -69,8 +69,8 @@ pub enum PutError {
     /// The body could not be taken.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// The guarantee cannot be met now: 503. The write may turn out to have happened only if it was sent
-    /// to the sites when the process died.
+    /// The guarantee cannot be met now: 503. The write may turn out to have happened only if it was
+    /// sent to the sites when the process died.
     #[error("the write cannot be made durable within its guarantee now: {0}")]
     Unavailable(String),
     /// Too much is waiting already: 503 Slow Down.

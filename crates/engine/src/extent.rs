@@ -1,7 +1,8 @@
 //! Writes a part: plaintext in, sealed and dispersed extents out, a window of stripes at a time.
 //!
-//! **Invariant.** Plaintext is sealed in the place it was copied to once, dispersed from there and handed to the sites; no
-//! more than a few windows of a part are in memory at a time, whatever its size (I8).
+//! **Invariant.** Plaintext is sealed in the place it was copied to once, dispersed from there and
+//! handed to the sites; no more than a few windows of a part are in memory at a time, whatever its
+//! size (I8).
 //!
 //! **Deliberately absent.** The record that makes the extents part of an object ([`crate::put`]).
 //!
@@ -205,11 +206,13 @@ impl PartWriter {
     /// Takes plaintext.
     ///
     /// # Errors
-    /// [`PutError::Unavailable`] when too few sites take the shards. The part is taken back when it is dropped.
+    /// [`PutError::Unavailable`] when too few sites take the shards. The part is taken back when it
+    /// is dropped.
     pub(crate) async fn push(&mut self, mut bytes: &[u8]) -> Result<(), PutError> {
         self.written.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
-            // A full window is flushed only when more follows: the last segment is sealed as the last.
+            // A full window is flushed only when more follows: the last segment is sealed as the
+            // last.
             if self.window.full == self.room() {
                 self.flush(false).await?;
             }
@@ -219,7 +222,8 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Segments that the window may hold before it has to be flushed: an extent ends with its window.
+    /// Segments that the window may hold before it has to be flushed: an extent ends with its
+    /// window.
     fn room(&self) -> usize {
         let in_extent = self.open.as_ref().map_or(0, |open| open.segments);
         let left = usize::try_from(EXTENT_SEGMENTS_MAX - in_extent).unwrap_or(usize::MAX);

@@ -1,7 +1,8 @@
 //! Waits for shards to be stored and decides when a blob may be acknowledged.
 //!
-//! **Invariant.** `Within` is said only when, for every coalition of the guarantee, the shards stored outside its
-//! reach suffice to decode (I1); the decision is `policy`'s, made on what the sites confirmed.
+//! **Invariant.** `Within` is said only when, for every coalition of the guarantee, the shards
+//! stored outside its reach suffice to decode (I1); the decision is `policy`'s, made on what the
+//! sites confirmed.
 //!
 //! **Deliberately absent.** Retries (`sites::guarded`) and the choice of sites (`policy`).
 //!
@@ -16,8 +17,8 @@ use havre_policy::{Acknowledgement, PlacementPolicy};
 use havre_sites::SiteError;
 use std::time::Duration;
 
-/// How long, in all, the last shards are waited for once the guarantee is met: long enough that equally fast
-/// sites are all counted, short enough that a slow one delays nobody.
+/// How long, in all, the last shards are waited for once the guarantee is met: long enough that
+/// equally fast sites are all counted, short enough that a slow one delays nobody.
 const STRAGGLER_WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// What became of one shard.

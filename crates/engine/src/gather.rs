@@ -1,7 +1,7 @@
 //! Reads stripes back: data chunks first, parity when a site fails, lies or is slow.
 //!
-//! **Invariant.** Only chunks that opened under the blob's keys are used (I4, I9): a site that lies is a site that is
-//! missing, and is quarantined for that blob. Any `k` honest sites suffice.
+//! **Invariant.** Only chunks that opened under the blob's keys are used (I4, I9): a site that lies
+//! is a site that is missing, and is quarantined for that blob. Any `k` honest sites suffice.
 //!
 //! **Deliberately absent.** The first lock: what is returned is sealed segments or sealed records.
 //!
@@ -22,7 +22,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bounds of the time after which one more site is asked: a multiple of the site's own p95 within these.
+/// Bounds of the time after which one more site is asked: a multiple of the site's own p95 within
+/// these.
 const HEDGE_MIN: Duration = Duration::from_millis(10);
 const HEDGE_MAX: Duration = Duration::from_secs(2);
 
@@ -31,7 +32,8 @@ pub(crate) struct Chunks {
     /// Stripe of the first chunk.
     pub(crate) first: u64,
     pub(crate) bytes: BytesMut,
-    /// Bytes behind the last chunk's tag: the length that a shard's last chunk carries, if it was read.
+    /// Bytes behind the last chunk's tag: the length that a shard's last chunk carries, if it was
+    /// read.
     pub(crate) trailer: usize,
 }
 
@@ -191,7 +193,8 @@ impl Gathering<'_> {
         self.blob.positions[index.get()].is_some() && self.blob.row.stored & bit(index) != 0
     }
 
-    /// Asks for what is wanted, where it should be; false when some of it is known to be elsewhere or gone.
+    /// Asks for what is wanted, where it should be; false when some of it is known to be elsewhere
+    /// or gone.
     fn ask_wanted(&mut self) -> bool {
         let mut all = true;
         for index in self.blob.row.geometry.indices().take(self.data()) {
@@ -208,8 +211,9 @@ impl Gathering<'_> {
         all
     }
 
-    /// Asks up to `count` more shards for all stripes of the window: those that are known to be stored,
-    /// healthy sites first; at the end also those that are noted as missing, for the note may be old.
+    /// Asks up to `count` more shards for all stripes of the window: those that are known to be
+    /// stored, healthy sites first; at the end also those that are noted as missing, for the
+    /// note may be old.
     fn ask_others(&mut self, count: usize) {
         let rank = self.shared.fleet.ranking();
         let order = |index: &ShardIndex| {
@@ -405,7 +409,8 @@ fn small(value: u64) -> usize {
     usize::try_from(value).expect("an offset within a chunk fits usize")
 }
 
-/// One opened chunk among those of its shard. Only the last chunk differs in length, and it stands last.
+/// One opened chunk among those of its shard. Only the last chunk differs in length, and it stands
+/// last.
 fn chunk_of<'a>(blob: &BlobHandle, chunks: &'a Chunks, stripe: u64) -> &'a [u8] {
     let at = small(stripe - chunks.first) * (blob.row.chunk_bytes + TAG_BYTES);
     &chunks.bytes[at..at + blob.layout.chunk_len(stripe)]

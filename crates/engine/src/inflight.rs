@@ -1,9 +1,10 @@
 //! Blobs that are being written or read: what garbage collection must leave alone.
 //!
-//! **Invariant.** A blob is held before its first byte is at a site and until the catalog knows it or the write
-//! was given up; and while a reader still may ask for its shards (I6).
+//! **Invariant.** A blob is held before its first byte is at a site and until the catalog knows it
+//! or the write was given up; and while a reader still may ask for its shards (I6).
 //!
-//! **Deliberately absent.** Other gateways' blobs: one process owns the sites until catalogs are shared.
+//! **Deliberately absent.** Other gateways' blobs: one process owns the sites until catalogs are
+//! shared.
 //!
 //! **Crash.** The register is gone, and with it the writers and readers it stood for.
 

@@ -71,7 +71,8 @@ pub struct ObjectInspection {
 }
 
 impl Engine {
-    /// Asks every site for the first chunk of every shard of the object, at most `extents_max` extents.
+    /// Asks every site for the first chunk of every shard of the object, at most `extents_max`
+    /// extents.
     ///
     /// # Errors
     /// When the catalog fails or knows the object's blobs no more.

@@ -1,12 +1,14 @@
 //! The journal: records become packs, packs become durable, and only then true.
 //!
-//! **Invariant.** A write is answered only after its pack met the guarantee (I1) and the catalog applied it. Packs of
-//! a chain are written one after the other; each names the last acknowledged one before it by hash, so that
-//! one that failed half-way is off the chain for ever.
+//! **Invariant.** A write is answered only after its pack met the guarantee (I1) and the catalog
+//! applied it. Packs of a chain are written one after the other; each names the last acknowledged
+//! one before it by hash, so that one that failed half-way is off the chain for ever.
 //!
-//! **Deliberately absent.** Sealing records (callers do, in parallel) and what a record means (`catalog`).
+//! **Deliberately absent.** Sealing records (callers do, in parallel) and what a record means
+//! (`catalog`).
 //!
-//! **Crash.** A pack that reached the sites is replayed by [`crate::replay`]; one that did not is no pack.
+//! **Crash.** A pack that reached the sites is replayed by [`crate::replay`]; one that did not is
+//! no pack.
 
 use crate::blob::pack_row;
 use crate::error::PutError;
@@ -33,9 +35,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// How long a write waits for room in the journal before it is told to slow down.
 const QUEUE_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long a pack stays open for writers that are expected: this much for each of them, within bounds. A lone
-/// writer never waits, because nobody else is expected. Measured on two cores, 4 KiB PUTs at 64 at once: the
-/// packs get three times as full, and the CPU saved makes up for the wait.
+/// How long a pack stays open for writers that are expected: this much for each of them, within
+/// bounds. A lone writer never waits, because nobody else is expected. Measured on two cores, 4 KiB
+/// PUTs at 64 at once: the packs get three times as full, and the CPU saved makes up for the wait.
 const LINGER_PER_RECORD: Duration = Duration::from_micros(50);
 const LINGER_MIN: Duration = Duration::from_millis(1);
 const LINGER_MAX: Duration = Duration::from_millis(40);
@@ -99,8 +101,8 @@ impl Commit {
 }
 
 impl Journal {
-    /// Starts the journal of `placement` after the packs that `state` tells of; `number_seen` is the highest
-    /// number that any site has, so that no name is used twice (I5).
+    /// Starts the journal of `placement` after the packs that `state` tells of; `number_seen` is
+    /// the highest number that any site has, so that no name is used twice (I5).
     pub(crate) fn start(
         shared: &Arc<Shared>,
         placement: &Arc<Placement>,
@@ -139,8 +141,8 @@ impl Journal {
     /// Hands records over; they become durable in this order or in packs after one another.
     ///
     /// # Errors
-    /// [`PutError::SlowDown`] when there was no room in time, [`PutError::Unavailable`] at shutdown. What
-    /// was handed over before the error may still become durable.
+    /// [`PutError::SlowDown`] when there was no room in time, [`PutError::Unavailable`] at
+    /// shutdown. What was handed over before the error may still become durable.
     pub(crate) async fn submit(&self, entries: Vec<Entry>) -> Result<Commit, PutError> {
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -219,8 +221,8 @@ impl Writer {
         }
     }
 
-    /// How many writers are expected to want this pack, when `waiting` do already. Those of the pack before
-    /// come back with their next write; with a backlog they come on top of it.
+    /// How many writers are expected to want this pack, when `waiting` do already. Those of the
+    /// pack before come back with their next write; with a backlog they come on top of it.
     fn expected(&self, waiting: usize, backlog: bool) -> usize {
         let since = self.shared.ports.clock.elapsed().saturating_sub(self.last_ended);
         match (since <= WRITERS_RETURN_WITHIN, backlog) {
@@ -408,8 +410,8 @@ impl Applier {
                     note_stragglers(&self.shared, row, rest);
                 }
                 Err(reason) => {
-                    // The pack is durable and will be replayed at the next start: later ones must not be
-                    // applied before it.
+                    // The pack is durable and will be replayed at the next start: later ones must
+                    // not be applied before it.
                     self.failed.store(true, Ordering::Relaxed);
                     fail(replies, &format!("durable, but the catalog did not take it: {reason}"));
                 }

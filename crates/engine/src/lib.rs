@@ -1,14 +1,16 @@
-//! The data path: what a PUT, a GET, a listing, a delete and a recovery do between the S3 surface and the
-//! sites.
+//! The data path: what a PUT, a GET, a listing, a delete and a recovery do between the S3 surface
+//! and the sites.
 //!
-//! **Invariant.** Acknowledged means decodable after the loss of any coalition of the guarantee (I1), and applied to the
-//! catalog; returned means authentic, of the right object, in order and complete (I4).
+//! **Invariant.** Acknowledged means decodable after the loss of any coalition of the guarantee
+//! (I1), and applied to the catalog; returned means authentic, of the right object, in order and
+//! complete (I4).
 //!
-//! **Deliberately absent.** HTTP and S3's documents (`server`); repair, scrub and garbage collection (`keeper`);
-//! cryptography (`seal`, `codec`); decisions about parties (`policy`).
+//! **Deliberately absent.** HTTP and S3's documents (`server`); repair, scrub and garbage
+//! collection (`keeper`); cryptography (`seal`, `codec`); decisions about parties (`policy`).
 //!
-//! **Crash.** The truth is the packs on the sites. What the catalog misses after a crash is replayed from them
-//! ([`replay`]); blobs that no record names are orphans, and `keeper::gc` takes them.
+//! **Crash.** The truth is the packs on the sites. What the catalog misses after a crash is
+//! replayed from them ([`replay`]); blobs that no record names are orphans, and `keeper::gc` takes
+//! them.
 
 mod blob;
 mod body;
@@ -57,7 +59,8 @@ use std::sync::{Arc, OnceLock};
 /// The data path of one gateway.
 pub struct Engine {
     shared: Arc<Shared>,
-    /// Empty until every acknowledged pack is known to be in the catalog: nothing may be written before.
+    /// Empty until every acknowledged pack is known to be in the catalog: nothing may be written
+    /// before.
     journals: OnceLock<Vec<Journal>>,
 }
 

@@ -1,6 +1,7 @@
 //! Listings, straight from the catalog.
 //!
-//! **Invariant.** What a listing shows was acknowledged; it is in the order of the keys' UTF-8 bytes.
+//! **Invariant.** What a listing shows was acknowledged; it is in the order of the keys' UTF-8
+//! bytes.
 //!
 //! **Deliberately absent.** Tokens and encodings (`server`).
 //!

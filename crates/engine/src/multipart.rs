@@ -1,9 +1,11 @@
 //! Multipart uploads: begun, filled part by part, completed or given up.
 //!
-//! **Invariant.** A completed object consists of exactly the parts that the client named, each verified when it was
-//! uploaded; an upload ends once. Parts and completion of an upload are ordered by reserving the upload.
+//! **Invariant.** A completed object consists of exactly the parts that the client named, each
+//! verified when it was uploaded; an upload ends once. Parts and completion of an upload are
+//! ordered by reserving the upload.
 //!
-//! **Deliberately absent.** Checksums of parts on the way in (`server`); here they are only compared and composed.
+//! **Deliberately absent.** Checksums of parts on the way in (`server`); here they are only
+//! compared and composed.
 //!
 //! **Crash.** Uploads and parts are records: they survive. A part without a record is an orphan.
 
@@ -358,8 +360,8 @@ fn check_expectations(
     Ok(())
 }
 
-/// MD5 over the parts' MD5s (or what stands in their place), `-`, and the number of parts: what clients
-/// that sent the MD5s expect.
+/// MD5 over the parts' MD5s (or what stands in their place), `-`, and the number of parts: what
+/// clients that sent the MD5s expect.
 fn etag_of(parts: &[Part]) -> String {
     let mut digest = Md5::new();
     for part in parts {

@@ -1,11 +1,13 @@
 //! Writes an object: small ones inside their record, large ones in extents that the record names.
 //!
-//! **Invariant.** The answer is given after the record's pack met the guarantee and the catalog applied it (I1). What
-//! is stored was verified against every digest that the client gave.
+//! **Invariant.** The answer is given after the record's pack met the guarantee and the catalog
+//! applied it (I1). What is stored was verified against every digest that the client gave.
 //!
-//! **Deliberately absent.** Multipart ([`crate::multipart`]), and which headers mean what (`server`).
+//! **Deliberately absent.** Multipart ([`crate::multipart`]), and which headers mean what
+//! (`server`).
 //!
-//! **Crash.** Before the pack is durable nothing of the object exists but orphaned extents; afterwards all of it.
+//! **Crash.** Before the pack is durable nothing of the object exists but orphaned extents;
+//! afterwards all of it.
 
 use crate::body::{Body, BodyError, BodyFacts};
 use crate::condition::Condition;
@@ -36,8 +38,8 @@ impl Engine {
     /// Writes an object, replacing the one of the same key.
     ///
     /// # Errors
-    /// See [`PutError`]. After [`PutError::Unavailable`] the object is the old one, unless the gateway died on
-    /// the way: then it may be the new one.
+    /// See [`PutError`]. After [`PutError::Unavailable`] the object is the old one, unless the
+    /// gateway died on the way: then it may be the new one.
     pub async fn put(
         &self,
         bucket: &Arc<Bucket>,
@@ -52,7 +54,8 @@ impl Engine {
         let small = request.bytes.is_some_and(|bytes| bytes <= INLINE_BYTES_MAX as u64);
         let approach = self.journal(placement)?.approach();
         let approach = small.then_some(approach);
-        // A condition that fails already is told before the body is taken; it is decided again below.
+        // A condition that fails already is told before the body is taken; it is decided again
+        // below.
         if !request.condition.is_none() {
             self.check_condition(bucket, &key, &request.condition).await?;
         }
@@ -261,8 +264,8 @@ impl Engine {
         Ok(Entry { record, sealed, reservations, holds: Vec::new(), below: false, ticket })
     }
 
-    /// The MD5 where the client gave one; otherwise 32 random hex digits with `-1` behind them, a form
-    /// that no client takes for an MD5.
+    /// The MD5 where the client gave one; otherwise 32 random hex digits with `-1` behind them, a
+    /// form that no client takes for an MD5.
     pub(crate) fn etag(&self, facts: &BodyFacts) -> String {
         match facts.md5 {
             Some(md5) => hex::encode(md5),

@@ -1,10 +1,11 @@
 //! Reads an object's bytes back: windows of stripes, opened in place, in order.
 //!
-//! **Invariant.** Every byte was opened under the object's own key, at its own position, before it leaves (I4); an error
-//! ends the stream, which is then shorter than promised, so the connection must fail.
+//! **Invariant.** Every byte was opened under the object's own key, at its own position, before it
+//! leaves (I4); an error ends the stream, which is then shorter than promised, so the connection
+//! must fail.
 //!
-//! **Deliberately absent.** Preconditions and ranges as HTTP has them (`server`), and which site to ask
-//! ([`crate::gather`]).
+//! **Deliberately absent.** Preconditions and ranges as HTTP has them (`server`), and which site to
+//! ask ([`crate::gather`]).
 //!
 //! **Crash.** Nothing is written.
 
@@ -47,8 +48,8 @@ impl Engine {
         Ok(row.into_object().map(|record| Object::new(record, place)))
     }
 
-    /// The bytes of `range`, which must lie within the object. The stream ends after them, or with one
-    /// error.
+    /// The bytes of `range`, which must lie within the object. The stream ends after them, or with
+    /// one error.
     #[must_use]
     pub fn read(
         &self,
@@ -274,8 +275,8 @@ impl Window {
         self.trim(pieces)
     }
 
-    /// In all stripes but the last of the blob, segment `s` is data chunk `s % k` of stripe `s / k`. The last
-    /// stripe's bytes are spread evenly, so all of its chunks are needed.
+    /// In all stripes but the last of the blob, segment `s` is data chunk `s % k` of stripe `s /
+    /// k`. The last stripe's bytes are spread evenly, so all of its chunks are needed.
     fn wanted(&self, stripes: &Range<u64>, data: u64) -> Wanted {
         let ends_blob = stripes.end == self.blob.layout.stripes();
         (0..data)
@@ -327,8 +328,8 @@ impl Window {
         Ok(())
     }
 
-    /// Bytes that the last chunk takes at the end of what was gathered: chunks that were decoded from parity
-    /// have no trailer behind them.
+    /// Bytes that the last chunk takes at the end of what was gathered: chunks that were decoded
+    /// from parity have no trailer behind them.
     fn last_chunk_bytes(&self, chunks: &Chunks, chunk_len: usize) -> usize {
         chunk_len + TAG_BYTES + chunks.trailer
     }

@@ -1,12 +1,14 @@
 //! Replays packs into the catalog: the last few after a crash, all of them on a blank machine.
 //!
-//! **Invariant.** A chain is followed by the hashes in its packs. A pack that the next one does not name was never
-//! acknowledged and stays out; one that is named and cannot be read is a gap, which is told, never passed over (A8).
+//! **Invariant.** A chain is followed by the hashes in its packs. A pack that the next one does not
+//! name was never acknowledged and stays out; one that is named and cannot be read is a gap, which
+//! is told, never passed over (A8).
 //!
-//! **Deliberately absent.** What a record does to the catalog (`catalog`), and deleting what is off the chain
-//! (`keeper::gc`).
+//! **Deliberately absent.** What a record does to the catalog (`catalog`), and deleting what is off
+//! the chain (`keeper::gc`).
 //!
-//! **Crash.** Packs are applied in the order of their chain; a replay that dies goes on behind the last one applied.
+//! **Crash.** Packs are applied in the order of their chain; a replay that dies goes on behind the
+//! last one applied.
 
 use crate::fanout::bit;
 use crate::shared::Shared;
@@ -308,8 +310,8 @@ impl Shared {
             }
         }
         let taken: SiteSet = positions.iter().flatten().copied().collect();
-        // A shard that nobody showed belongs to a site that did not answer, or is lost: it is noted as
-        // missing, at a site that holds no other shard of the blob.
+        // A shard that nobody showed belongs to a site that did not answer, or is lost: it is noted
+        // as missing, at a site that holds no other shard of the blob.
         let mut spare = (0..self.fleet.len()).filter(|position| !taken.contains(*position));
         for index in row.geometry.indices() {
             let site = match positions[index.get()] {
@@ -362,8 +364,8 @@ impl Replay<'_> {
         self.report.unreachable = self.shared.names(survey.unreachable);
         self.progress.found(survey.packs());
         let mut waiting: Vec<ChainId> = survey.packs.keys().copied().collect();
-        // Tenants' and buckets' keys may stand in another chain than their objects: chains that wait for a
-        // key go on after the others. Each round must bring one to its end.
+        // Tenants' and buckets' keys may stand in another chain than their objects: chains that
+        // wait for a key go on after the others. Each round must bring one to its end.
         loop {
             let mut still_waiting = Vec::new();
             let applied = self.report.packs;

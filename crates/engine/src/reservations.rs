@@ -1,7 +1,8 @@
 //! Reservations of keys: what makes conditional writes linearizable.
 //!
-//! **Invariant.** While a conditional write holds a key alone, no other write of that key is between its
-//! sequence number and the catalog. Unconditional writes share a key: their sequence numbers order them.
+//! **Invariant.** While a conditional write holds a key alone, no other write of that key is
+//! between its sequence number and the catalog. Unconditional writes share a key: their sequence
+//! numbers order them.
 //!
 //! **Deliberately absent.** Reads: they see the catalog, which changes in one step.
 //!
@@ -16,7 +17,8 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 type Slot = RwLock<()>;
 
-/// Entries after which ended reservations are swept out; the map is then at most twice the live ones.
+/// Entries after which ended reservations are swept out; the map is then at most twice the live
+/// ones.
 const SWEEP_MIN: usize = 1024;
 
 /// All reservations of a gateway.

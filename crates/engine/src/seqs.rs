@@ -1,6 +1,7 @@
 //! Sequence numbers, and which of them are still on their way to the catalog.
 //!
-//! **Invariant.** A number is handed out once, ever; `settled` never passes one whose record may still be applied.
+//! **Invariant.** A number is handed out once, ever; `settled` never passes one whose record may
+//! still be applied.
 //!
 //! **Deliberately absent.** Durability of the numbers: the catalog reserves them in blocks.
 //!

@@ -27,7 +27,8 @@ use tokio::sync::Semaphore;
 const BLOBS_CACHED_MAX: usize = 4096;
 /// Buckets that are remembered.
 const BUCKETS_CACHED_MAX: usize = 16 * 1024;
-/// Uploads and downloads of large objects that move bytes at once: each holds a few windows of memory.
+/// Uploads and downloads of large objects that move bytes at once: each holds a few windows of
+/// memory.
 pub(crate) const TRANSFERS_MAX: usize = 48;
 
 /// A placement policy with what writes under it need.
@@ -110,14 +111,14 @@ impl Shared {
         self.placements.iter().position(|placement| placement.policy.name() == name)
     }
 
-    /// The policy of a bucket's objects. A bucket whose policy is no longer configured falls under the
-    /// strictest: never under less than it was promised.
+    /// The policy of a bucket's objects. A bucket whose policy is no longer configured falls under
+    /// the strictest: never under less than it was promised.
     pub(crate) fn placement_of(&self, bucket: &Bucket) -> usize {
         self.placement_named(bucket.policy()).unwrap_or(self.strictest_placement)
     }
 
-    /// The erasure code of a geometry: the policies' own where one has it, for they remember the inverted
-    /// matrices of losses that were seen before.
+    /// The erasure code of a geometry: the policies' own where one has it, for they remember the
+    /// inverted matrices of losses that were seen before.
     fn code(&self, geometry: Geometry) -> ErasureCode {
         let same = |placement: &&Arc<Placement>| placement.code.geometry() == geometry;
         let known = self.placements.iter().find(same);

@@ -1,4 +1,5 @@
-//! Brings the engine up: checks the sites, installs the keys, catches up with the packs, starts the journals.
+//! Brings the engine up: checks the sites, installs the keys, catches up with the packs, starts the
+//! journals.
 //!
 //! **Invariant.** No request is served before every acknowledged pack is in the catalog.
 //!
@@ -84,8 +85,9 @@ impl Engine {
         let engine = Arc::new(Self { shared: Arc::clone(&shared), journals: OnceLock::new() });
         let (report, too_many) = match bring_up(&shared, progress, Loss::Refused).await {
             Ok(report) => (report, None),
-            // Reads go on with what the catalog has. Nothing is written until the sites are back: an
-            // acknowledged pack that is overlooked now would be forked off the chain.
+            // Reads go on with what the catalog has. Nothing is written until the sites are back:
+            // an acknowledged pack that is overlooked now would be forked off the
+            // chain.
             Err(StartError::Replay(error @ ReplayError::TooManyUnreachable { .. }))
                 if !blank(&shared).await? =>
             {
@@ -248,8 +250,8 @@ async fn install_keys(shared: &Shared) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Each site bears a random marker. Two with the same one are one storage; one with another than it had
-/// is not the storage that it was.
+/// Each site bears a random marker. Two with the same one are one storage; one with another than it
+/// had is not the storage that it was.
 async fn check_markers(shared: &Shared) -> Result<(), StartError> {
     let known: HashMap<SiteId, [u8; 16]> =
         shared.catalog.site_markers().await?.into_iter().collect();

@@ -1,5 +1,5 @@
-//! The data path over six sites in memory: what is acknowledged is read back, past dead and lying sites, and
-//! recovered on a blank machine.
+//! The data path over six sites in memory: what is acknowledged is read back, past dead and lying
+//! sites, and recovered on a blank machine.
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! Garbage collection: beside the gateway, or once by hand.
 //!
-//! **Invariant.** One process collects: the one that holds the catalog and knows who writes and reads.
+//! **Invariant.** One process collects: the one that holds the catalog and knows who writes and
+//! reads.
 //!
 //! **Deliberately absent.** What is garbage (`catalog`) and what is an orphan (`keeper`).
 //!

@@ -1,6 +1,7 @@
 //! Puts the parts together: from a configuration to an engine.
 //!
-//! **Invariant.** Secrets go from where the configuration says straight to the part that needs them.
+//! **Invariant.** Secrets go from where the configuration says straight to the part that needs
+//! them.
 //!
 //! **Deliberately absent.** Decisions: each part makes its own.
 //!

@@ -1,7 +1,7 @@
 //! `havre`: the command line.
 //!
-//! **Invariant.** Every command says what it did on standard output and why it failed on standard error, with a
-//! non-zero exit code; logs go to standard error and hold no secret.
+//! **Invariant.** Every command says what it did on standard output and why it failed on standard
+//! error, with a non-zero exit code; logs go to standard error and hold no secret.
 //!
 //! **Deliberately absent.** Anything but composition: the parts decide.
 //!
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// Half a MiB of fresh memory for each window of each shard: the system's allocator maps and unmaps it anew each
-/// time, and the page faults cost as much as both locks.
+/// Half a MiB of fresh memory for each window of each shard: the system's allocator maps and unmaps
+/// it anew each time, and the page faults cost as much as both locks.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -53,7 +53,8 @@ enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Set up a trial gateway with six local sites, and serve it; started again it goes on with the same data.
+    /// Set up a trial gateway with six local sites, and serve it; started again it goes on with the
+    /// same data.
     Up {
         /// Where everything is kept.
         #[arg(long, default_value = "havre-data")]
@@ -70,7 +71,8 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Explain a configuration without starting: who could read, who could cut off, what is refused.
+    /// Explain a configuration without starting: who could read, who could cut off, what is
+    /// refused.
     Check {
         #[command(flatten)]
         config: ConfigFile,

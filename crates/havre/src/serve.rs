@@ -1,7 +1,7 @@
 //! `havre serve`: the gateway, until it is told to stop.
 //!
-//! **Invariant.** The listeners open only after every acknowledged write is in the catalog (or, when too many sites
-//! are away to know, for reads only).
+//! **Invariant.** The listeners open only after every acknowledged write is in the catalog (or,
+//! when too many sites are away to know, for reads only).
 //!
 //! **Deliberately absent.** What requests do (`server`) and what is collected (`keeper`).
 //!

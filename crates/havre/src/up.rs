@@ -1,8 +1,10 @@
 //! `havre up`: a trial gateway out of nothing.
 //!
-//! **Invariant.** Nothing that exists is overwritten: started again, it serves the same data with the same credential.
+//! **Invariant.** Nothing that exists is overwritten: started again, it serves the same data with
+//! the same credential.
 //!
-//! **Deliberately absent.** Safety against anybody: six directories on one disk show how it works, no more.
+//! **Deliberately absent.** Safety against anybody: six directories on one disk show how it works,
+//! no more.
 //!
 //! **Crash.** The configuration is written last; a start that died is begun again.
 

@@ -1,7 +1,7 @@
 //! Carries out what [`crate::plan`] decides: deletes garbage and orphans at the sites.
 //!
-//! **Invariant.** Whether a blob is held is asked before the catalog is, and again just before it is deleted. A blob is forgotten only
-//! after every one of its sites has confirmed the deletion.
+//! **Invariant.** Whether a blob is held is asked before the catalog is, and again just before it
+//! is deleted. A blob is forgotten only after every one of its sites has confirmed the deletion.
 //!
 //! **Deliberately absent.** Decisions (`plan`).
 //!
@@ -68,8 +68,8 @@ impl Collector {
         let chains = self.catalog.chains().await?;
         let own = chains.into_iter().filter(|state| state.gateway.is_some());
         let own: HashSet<ChainId> = own.map(|state| state.chain).collect();
-        // Packs first, and everywhere: a pack off its chain that stayed while its extents went would be
-        // replayed, after a crash, into an object that cannot be read.
+        // Packs first, and everywhere: a pack off its chain that stayed while its extents went
+        // would be replayed, after a crash, into an object that cannot be read.
         for prefix in [BlobName::PACKS, BlobName::EXTENTS] {
             for site in self.fleet.iter() {
                 if !self.collect_orphans(site, prefix, &own, &mut report).await? {
@@ -162,7 +162,8 @@ impl Collector {
         if let BlobName::Pack { chain, .. } = name
             && !own.contains(chain)
         {
-            // Another gateway's, or history from before a recovery that did not see it: not ours to judge.
+            // Another gateway's, or history from before a recovery that did not see it: not ours to
+            // judge.
             report.pack_shards_needed += 1;
             return Ok(());
         }

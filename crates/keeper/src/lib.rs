@@ -1,7 +1,8 @@
 //! Works on blobs at the sites without being able to read them: for now, garbage collection.
 //!
-//! **Invariant.** This crate reaches no customer key: `layers.toml` proves that it links neither `seal` nor `engine`.
-//! A blob is deleted only when no version, part, writer or reader needs it (I6).
+//! **Invariant.** This crate reaches no customer key: `layers.toml` proves that it links neither
+//! `seal` nor `engine`. A blob is deleted only when no version, part, writer or reader needs it
+//! (I6).
 //!
 //! **Deliberately absent.** Repair, scrub, drain and compaction of packs, until their issue.
 //!

@@ -2,7 +2,8 @@
 //!
 //! **Invariant.** What the catalog needs, or somebody holds, is left alone (I6).
 //!
-//! **Deliberately absent.** Looking anything up: [`crate::execute`] does, in the order that makes the view true.
+//! **Deliberately absent.** Looking anything up: [`crate::execute`] does, in the order that makes
+//! the view true.
 //!
 //! **Crash.** Nothing is kept.
 
@@ -10,8 +11,8 @@ use havre_catalog::{BlobRow, BlobState};
 
 /// What is known of a blob that a site lists.
 ///
-/// `held` must have been asked *before* the catalog was: a writer gives a blob up only after the catalog
-/// has it, so what is neither held then nor known afterwards is nobody's.
+/// `held` must have been asked *before* the catalog was: a writer gives a blob up only after the
+/// catalog has it, so what is neither held then nor known afterwards is nobody's.
 #[derive(Clone, Copy, Debug)]
 pub struct ListedBlob<'a> {
     /// Whether a writer or a reader holds it.

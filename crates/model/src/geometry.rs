@@ -1,7 +1,7 @@
 //! The erasure code's shape: `k` data and `m` parity shards.
 //!
-//! **Invariant.** `1 <= k`, and `k + m <= SHARDS_PER_BLOB_MAX`; a [`ShardIndex`] was below the total
-//! of the geometry it was made for.
+//! **Invariant.** `1 <= k`, and `k + m <= SHARDS_PER_BLOB_MAX`; a [`ShardIndex`] was below the
+//! total of the geometry it was made for.
 //!
 //! **Deliberately absent.** The code itself (`codec::erasure`) and where shards go (`policy`).
 //!

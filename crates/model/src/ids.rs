@@ -122,7 +122,8 @@ opaque_id!(
 );
 
 impl From<UploadId> for VersionId {
-    /// The object that an upload completes to is sealed under the upload's id from its first part on.
+    /// The object that an upload completes to is sealed under the upload's id from its first part
+    /// on.
     fn from(upload: UploadId) -> Self {
         Self(upload.0)
     }

@@ -1,7 +1,8 @@
 //! Havre's words as types: ids, geometry, limits, names, records and ports.
 //!
-//! **Invariant.** A value of one of these types is valid: whatever could be wrong with it was refused
-//! by its one constructor, and the limits agree with each other or the crate does not build.
+//! **Invariant.** A value of one of these types is valid: whatever could be wrong with it was
+//! refused by its one constructor, and the limits agree with each other or the crate does not
+//! build.
 //!
 //! **Deliberately absent.** I/O, clocks, randomness, keys, and every decision.
 //!

@@ -2,7 +2,8 @@
 //!
 //! **Invariant.** The assertions at the end hold, or the crate does not build (I8).
 //!
-//! **Deliberately absent.** What an operator may choose (deadlines, concurrency): the configuration.
+//! **Deliberately absent.** What an operator may choose (deadlines, concurrency): the
+//! configuration.
 //!
 //! **Crash.** A limit that a stored format depends on changes only with the format's version.
 
@@ -13,8 +14,8 @@ pub const TAG_BYTES: usize = 16;
 /// A sealed segment: what one data chunk of an extent carries.
 pub const SEALED_SEGMENT_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
 
-/// Chunk length of an extent, before the second lock's tag: exactly one sealed segment, so that a range
-/// read of a few KiB touches one chunk at one site.
+/// Chunk length of an extent, before the second lock's tag: exactly one sealed segment, so that a
+/// range read of a few KiB touches one chunk at one site.
 pub const EXTENT_CHUNK_BYTES: usize = SEALED_SEGMENT_BYTES;
 /// Chunk length of a pack: smaller, because one record of a few KiB is read at a time.
 pub const PACK_CHUNK_BYTES: usize = 16 * 1024;

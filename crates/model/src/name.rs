@@ -17,8 +17,8 @@ use core::{fmt, str::FromStr};
 #[error("not the name of a pack or an extent")]
 pub struct ParseBlobNameError;
 
-/// The name of a blob. Text form: `p/<chain>/<number, 16 hex digits>-<blob>` for a pack, so that a chain
-/// lists in order, and `e/<first two digits of blob>/<blob>` for an extent.
+/// The name of a blob. Text form: `p/<chain>/<number, 16 hex digits>-<blob>` for a pack, so that a
+/// chain lists in order, and `e/<first two digits of blob>/<blob>` for an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BlobName {
     /// A pack of records.

@@ -24,8 +24,8 @@ pub trait Clock: Send + Sync {
     fn elapsed(&self) -> Duration;
 }
 
-/// Randomness fit for keys: the operating system's, drawn anew each time, so that a cloned machine or a
-/// forked process shares nothing (attack A11).
+/// Randomness fit for keys: the operating system's, drawn anew each time, so that a cloned machine
+/// or a forked process shares nothing (attack A11).
 pub trait Entropy: Send + Sync {
     /// Fills `bytes` with random bytes. A system without randomness aborts the process.
     fn fill(&self, bytes: &mut [u8]);

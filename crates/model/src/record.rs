@@ -1,7 +1,7 @@
 //! Records: the durable changes that packs carry and the catalog is rebuilt from.
 //!
-//! Format: `docs/formats/record.md`. These are the disk structs themselves; their fields are only ever
-//! added in a new version, with the older one kept beside it.
+//! Format: `docs/formats/record.md`. These are the disk structs themselves; their fields are only
+//! ever added in a new version, with the older one kept beside it.
 //!
 //! **Invariant.** `decode(encode(r)) == r`, and whatever decodes is within the limits.
 //!
@@ -211,7 +211,8 @@ pub struct BucketRecord {
     pub settings: Vec<(String, Vec<u8>)>,
 }
 
-/// The end of a bucket; with its keys' records compacted away, what was sealed under them is gone too.
+/// The end of a bucket; with its keys' records compacted away, what was sealed under them is gone
+/// too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketDeleted {
     /// Its tenant.
@@ -317,7 +318,8 @@ pub struct Extent {
     pub bytes: u64,
     /// The site of each shard, by shard index.
     pub sites: Vec<SiteId>,
-    /// Bit `i` is set when shard `i` was stored when the record was written; the others are repair jobs.
+    /// Bit `i` is set when shard `i` was stored when the record was written; the others are repair
+    /// jobs.
     pub stored: u32,
 }
 
@@ -358,7 +360,8 @@ pub struct ObjectRecord {
     pub key: ObjectKey,
     /// The version.
     pub version: VersionId,
-    /// True when this is the bucket's null version of the key and replaces it (unversioned, suspended).
+    /// True when this is the bucket's null version of the key and replaces it (unversioned,
+    /// suspended).
     pub null_version: bool,
     /// Plaintext bytes.
     pub bytes: u64,
@@ -459,10 +462,11 @@ pub struct UploadAborted {
     pub upload: UploadId,
 }
 
-/// The encoding of a record with an inline object's bytes behind it; `inline` is empty for all others.
+/// The encoding of a record with an inline object's bytes behind it; `inline` is empty for all
+/// others.
 ///
-/// Layout: version (1 byte), length of the encoded record (`u32`, little-endian), the encoded record
-/// (postcard 1), the inline bytes.
+/// Layout: version (1 byte), length of the encoded record (`u32`, little-endian), the encoded
+/// record (postcard 1), the inline bytes.
 ///
 /// # Errors
 /// When the encoding or the inline bytes are over their limit.

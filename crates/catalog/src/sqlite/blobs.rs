@@ -1,8 +1,8 @@
 //! Blobs: who needs them, which of their shards are stored, and what is garbage.
 //!
-//! **Invariant.** `needs` of an extent is the number of version and part rows that name it, so that an
-//! extent is garbage exactly when nothing names it, in whatever order its records came (I6). A pack is
-//! never garbage here.
+//! **Invariant.** `needs` of an extent is the number of version and part rows that name it, so that
+//! an extent is garbage exactly when nothing names it, in whatever order its records came (I6). A
+//! pack is never garbage here.
 //!
 //! **Deliberately absent.** Deleting and repairing: the keeper asks here what there is to do.
 //!

@@ -1,7 +1,7 @@
 //! Chains of packs, how far each is applied, and the markers of the sites.
 //!
-//! **Invariant.** A chain's number rises in the transaction that applies the pack of that number. Live, the
-//! pack must refer to the last one applied, so that none in between is missing.
+//! **Invariant.** A chain's number rises in the transaction that applies the pack of that number.
+//! Live, the pack must refer to the last one applied, so that none in between is missing.
 //!
 //! **Deliberately absent.** Following a chain by its hashes: `engine` does when it replays.
 //!

@@ -1,7 +1,7 @@
 //! One change within a transaction: what it has learnt and what it adds to the totals.
 //!
-//! **Invariant.** The totals a change writes are the difference that its rows make: both are part of one
-//! transaction.
+//! **Invariant.** The totals a change writes are the difference that its rows make: both are part
+//! of one transaction.
 //!
 //! **Deliberately absent.** Begin and commit: `writer` groups changes into transactions.
 //!
@@ -43,7 +43,8 @@ pub(super) struct Change<'c> {
     pub(super) totals: Totals,
     /// Whether packs come in any order.
     pub(super) recovering: bool,
-    /// Whether any tombstone exists: most of the time none does, and a look into the table is saved.
+    /// Whether any tombstone exists: most of the time none does, and a look into the table is
+    /// saved.
     pub(super) tombstones: bool,
     ended_buckets: BTreeMap<BucketId, bool>,
 }

@@ -1,12 +1,12 @@
 //! The catalog in SQLite: one writer, readers beside it, the write-ahead log between them.
 //!
-//! **Invariant.** A reader sees whole transactions only, and everything that was reported done before it
-//! began.
+//! **Invariant.** A reader sees whole transactions only, and everything that was reported done
+//! before it began.
 //!
 //! **Deliberately absent.** SQL outside this module, and any use of the file by a second writer.
 //!
-//! **Crash.** See [`writer`]: commits are lost from the end only, and a durable one takes all before it
-//! with it to stable storage.
+//! **Crash.** See [`writer`]: commits are lost from the end only, and a durable one takes all
+//! before it with it to stable storage.
 
 mod apply;
 mod blobs;
@@ -41,7 +41,8 @@ use stored::Result;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Call, Checkpoints, Durability, Job};
 
-/// Connections for point reads, which run on their caller: one takes less time than handing it over.
+/// Connections for point reads, which run on their caller: one takes less time than handing it
+/// over.
 const READERS: usize = 4;
 /// Threads for reads of many rows, which would hold up other tasks on their caller.
 const SCANNERS: usize = 2;
@@ -65,8 +66,8 @@ pub enum Opened {
     Fresh(SqliteCatalog),
     /// The catalog as it was left; a recovery may be in progress.
     Existing(SqliteCatalog),
-    /// The file cannot be used any more, for this reason: [`SqliteCatalog::move_aside`], open again and
-    /// recover.
+    /// The file cannot be used any more, for this reason: [`SqliteCatalog::move_aside`], open again
+    /// and recover.
     Damaged(String),
 }
 
@@ -114,8 +115,8 @@ impl SqliteCatalog {
     /// Opens the catalog at `path`, making it when there is none.
     ///
     /// # Errors
-    /// When a newer release wrote it, another process holds it, it is no catalog, or the file system
-    /// refuses.
+    /// When a newer release wrote it, another process holds it, it is no catalog, or the file
+    /// system refuses.
     pub fn open(path: &Path, mode: Mode) -> Result<Opened, OpenError> {
         let lock = open::lock(path)?;
         let (conn, content) = open::writer(path)?;
@@ -170,8 +171,9 @@ impl SqliteCatalog {
         Ok(Self { backend, seqs: Arc::new(Mutex::new(seqs)), _lock: None })
     }
 
-    /// Moves the files of the catalog at `path` out of the way, to names with `.damaged-` and a number
-    /// behind it, so that a new one can be made; where the main one went. Refused while it is in use.
+    /// Moves the files of the catalog at `path` out of the way, to names with `.damaged-` and a
+    /// number behind it, so that a new one can be made; where the main one went. Refused while
+    /// it is in use.
     ///
     /// # Errors
     /// When another process holds the catalog, or the file system refuses.
@@ -259,8 +261,8 @@ impl SqliteCatalog {
     }
 }
 
-/// Settles the writing connection, makes the schema in a fresh file, and reads where sequence numbers
-/// go on: past everything that was ever set aside.
+/// Settles the writing connection, makes the schema in a fresh file, and reads where sequence
+/// numbers go on: past everything that was ever set aside.
 fn prepare(conn: &Connection, fresh: bool) -> Result<Seqs> {
     open::settle_writer(conn)?;
     if fresh {
@@ -315,7 +317,8 @@ impl Threads {
 }
 
 impl Drop for Threads {
-    /// Ends the threads after what is queued, so that the file is closed when the catalog is dropped.
+    /// Ends the threads after what is queued, so that the file is closed when the catalog is
+    /// dropped.
     fn drop(&mut self) {
         self.jobs = None;
         self.scans = None;

@@ -1,7 +1,7 @@
 //! Opens a catalog's file: new, known, damaged or not ours.
 //!
-//! **Invariant.** A file that this release cannot understand is never written to. The file is readable by
-//! its owner only: it holds names and blobs' secrets.
+//! **Invariant.** A file that this release cannot understand is never written to. The file is
+//! readable by its owner only: it holds names and blobs' secrets.
 //!
 //! **Deliberately absent.** Reading every page: damage further in shows when it is read, as
 //! [`CatalogError::Damaged`], and [`super::SqliteCatalog::verify`] looks on purpose.
@@ -181,8 +181,8 @@ pub(super) fn initialize(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", "NORMAL")
 }
 
-/// Makes the file's entry in its directory durable: a catalog that promised never to hand out a sequence
-/// number twice must not vanish.
+/// Makes the file's entry in its directory durable: a catalog that promised never to hand out a
+/// sequence number twice must not vanish.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()

@@ -1,10 +1,12 @@
-//! How values stand in columns: records as versioned postcard, numbers as `BIGINT`, and what a failure of
-//! the database means.
+//! How values stand in columns: records as versioned postcard, numbers as `BIGINT`, and what a
+//! failure of the database means.
 //!
-//! **Invariant.** `unpack(pack(r)) == r`; a column that holds anything else is damage, never a panic.
+//! **Invariant.** `unpack(pack(r)) == r`; a column that holds anything else is damage, never a
+//! panic.
 //!
-//! **Deliberately absent.** The format of records in packs (`model::record`): the catalog is a view, its
-//! encoding may change with the schema version, and old ones are rebuilt rather than converted.
+//! **Deliberately absent.** The format of records in packs (`model::record`): the catalog is a
+//! view, its encoding may change with the schema version, and old ones are rebuilt rather than
+//! converted.
 //!
 //! **Crash.** Values only.
 
@@ -133,8 +135,8 @@ pub(super) fn exists(conn: &Connection, sql: &str, params: impl Params) -> Resul
 }
 
 impl From<rusqlite::Error> for CatalogError {
-    /// Sorts by what the caller does about it. A broken constraint or a column of another type means that
-    /// the rows contradict each other: damage.
+    /// Sorts by what the caller does about it. A broken constraint or a column of another type
+    /// means that the rows contradict each other: damage.
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::{Error, ErrorCode};
         match &error {

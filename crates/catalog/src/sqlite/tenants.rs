@@ -1,9 +1,10 @@
 //! Tenants and buckets, and the totals.
 //!
-//! **Invariant.** A tenant or bucket has the record with its highest seq; a bucket that ended has none.
+//! **Invariant.** A tenant or bucket has the record with its highest seq; a bucket that ended has
+//! none.
 //!
-//! **Deliberately absent.** Unique names: `engine` reserves a name while it creates a bucket. Should two
-//! buckets have one name, the one written last is found by it.
+//! **Deliberately absent.** Unique names: `engine` reserves a name while it creates a bucket.
+//! Should two buckets have one name, the one written last is found by it.
 //!
 //! **Crash.** Each function is part of its caller's transaction.
 

@@ -1,8 +1,8 @@
 //! Multipart uploads in progress and their parts.
 //!
-//! **Invariant.** An upload that was completed or aborted has no rows, and what comes late for it is
-//! garbage at once. A part's row needs its extents; when it goes, they are garbage unless the completed
-//! object needs them.
+//! **Invariant.** An upload that was completed or aborted has no rows, and what comes late for it
+//! is garbage at once. A part's row needs its extents; when it goes, they are garbage unless the
+//! completed object needs them.
 //!
 //! **Deliberately absent.** Choosing the parts of the object: `engine` does and writes its record.
 //!
@@ -66,8 +66,8 @@ pub(super) fn begin(change: &mut Change<'_>, seq: Seq, record: &UploadRecord) ->
     Ok(())
 }
 
-/// Applies a part. Live, a part without its upload came after the upload's end; in a recovery its upload
-/// may still come.
+/// Applies a part. Live, a part without its upload came after the upload's end; in a recovery its
+/// upload may still come.
 pub(super) fn put_part(
     change: &mut Change<'_>,
     seq: Seq,
@@ -100,8 +100,8 @@ pub(super) fn put_part(
     Ok(())
 }
 
-/// Applies the end of an upload, by completion or not. The object that it completed to is applied before,
-/// so that its extents stay needed.
+/// Applies the end of an upload, by completion or not. The object that it completed to is applied
+/// before, so that its extents stay needed.
 pub(super) fn end(change: &mut Change<'_>, seq: Seq, upload: UploadId) -> Result<()> {
     execute(change.conn, END, params![upload.as_bytes(), seq_column(seq)?])?;
     change.totals.uploads -=

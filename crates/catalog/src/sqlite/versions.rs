@@ -1,13 +1,14 @@
-//! Versions of objects: which record holds each slot, which version is the latest, and what a bucket
-//! shows of them.
+//! Versions of objects: which record holds each slot, which version is the latest, and what a
+//! bucket shows of them.
 //!
-//! A *slot* is a key's null version, or one of its other versions by id. Objects, delete markers and
-//! tombstones contend for it; the highest sequence number wins.
+//! A *slot* is a key's null version, or one of its other versions by id. Objects, delete markers
+//! and tombstones contend for it; the highest sequence number wins.
 //!
-//! **Invariant.** Of the rows of a key exactly the one with the highest seq has `older = 0`. A slot has
-//! one row or one tombstone that outlasts whatever may still come late.
+//! **Invariant.** Of the rows of a key exactly the one with the highest seq has `older = 0`. A slot
+//! has one row or one tombstone that outlasts whatever may still come late.
 //!
-//! **Deliberately absent.** Whether a write or a delete is allowed (conditions, retention): `engine`.
+//! **Deliberately absent.** Whether a write or a delete is allowed (conditions, retention):
+//! `engine`.
 //!
 //! **Crash.** Each function is part of its caller's transaction.
 
@@ -371,8 +372,8 @@ pub(super) fn end_version(
     Ok(())
 }
 
-/// Removes whatever a bucket that ends still holds: live nothing, in a replay what its own tombstones
-/// would have removed a little later.
+/// Removes whatever a bucket that ends still holds: live nothing, in a replay what its own
+/// tombstones would have removed a little later.
 pub(super) fn end_bucket(change: &mut Change<'_>, bucket: BucketId) -> Result<()> {
     loop {
         let key = one(change.conn, FIRST_IN_BUCKET, params![bucket.as_bytes()], |row| {
@@ -438,7 +439,8 @@ pub(super) fn list(conn: &Connection, query: &ListQuery) -> Result<ListPage> {
     }
     let mut pager = Pager::new(&query.prefix, query.delimiter.as_deref(), query.limit);
     let mut statement = conn.prepare_cached(LIST)?;
-    // One transaction, so that a seek within a page does not see a later state than what came before.
+    // One transaction, so that a seek within a page does not see a later state than what came
+    // before.
     let snapshot = conn.unchecked_transaction()?;
     'seek: while !bounds.is_empty() {
         let mut rows = statement.query(params![query.bucket.as_bytes(), bounds.from, bounds.to])?;

@@ -1,13 +1,13 @@
 //! The one writer: takes changes from a bounded queue and commits those that wait together as one
 //! transaction.
 //!
-//! **Invariant.** A change is reported done only after the transaction that holds it has committed, and a
-//! change that fails takes nothing of its own with it and nothing of the others away.
+//! **Invariant.** A change is reported done only after the transaction that holds it has committed,
+//! and a change that fails takes nothing of its own with it and nothing of the others away.
 //!
 //! **Deliberately absent.** A timer: a transaction holds what waited while the one before it ran.
 //!
-//! **Crash.** Without a sync a commit survives the process but not a power cut, after which the file holds
-//! all commits up to some point; a durable change is synced with all before it.
+//! **Crash.** Without a sync a commit survives the process but not a power cut, after which the
+//! file holds all commits up to some point; a durable change is synced with all before it.
 
 use super::stored::{Result, execute};
 use crate::CatalogError;
@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Changes that wait for the writer; past this their callers wait.
 pub(super) const QUEUE_MAX: usize = 256;
-/// Records of one transaction, the last change's excess aside. What a commit costs is spread over some
-/// hundreds; more only makes the others wait.
+/// Records of one transaction, the last change's excess aside. What a commit costs is spread over
+/// some hundreds; more only makes the others wait.
 const GROUP_RECORDS_MAX: usize = 16 * 1024;
 /// Pages of the write-ahead log after which it is copied into the file: 16 MiB.
 const CHECKPOINT_PAGES: u64 = 4096;
@@ -198,13 +198,14 @@ pub(super) fn work(
 }
 
 /// The writer's side of the checkpoints. The bulk of one runs beside the writer, on a thread and a
-/// connection of its own, because its syncs would hold up every write; the writer then copies the few
-/// pages that it wrote meanwhile, without which the log would never start over.
+/// connection of its own, because its syncs would hold up every write; the writer then copies the
+/// few pages that it wrote meanwhile, without which the log would never start over.
 pub(super) struct Checkpoints {
     pages: Arc<AtomicU64>,
     stage: Arc<AtomicU8>,
     begin: blocking::SyncSender<()>,
-    /// Pages of the log at which the next one begins: more when a reader kept the last from ending.
+    /// Pages of the log at which the next one begins: more when a reader kept the last from
+    /// ending.
     next: u64,
 }
 
@@ -328,8 +329,8 @@ mod tests {
                 .unzip();
         commit(&conn, jobs);
         let outcomes: Vec<_> = answers.into_iter().map(|mut a| a.try_recv().unwrap()).collect();
-        // Whether the database gives up the statement or the transaction is its choice; nobody is told
-        // that it is done when it is not.
+        // Whether the database gives up the statement or the transaction is its choice; nobody is
+        // told that it is done when it is not.
         let kept = rows(&conn);
         for (n, outcome) in (1..).zip(&outcomes) {
             assert_eq!(outcome.is_ok(), kept.contains(&n), "{n}: {outcome:?}");
