@@ -314,7 +314,8 @@ async fn at_once(site: &dyn Site) {
         let (name, twice) = (pack(n % 3, u64::from(n)), shard.clone());
         let both = (put(site, &name, &shard), put(site, &name, &twice));
         let (first, second) = futures::future::join(both.0, both.1).await;
-        (first.unwrap(), second.unwrap());
+        first.unwrap();
+        second.unwrap();
         assert_eq!(whole(site, &name).await.unwrap(), shard);
     });
     join_all(puts).await;

@@ -132,7 +132,11 @@ impl State {
         Some(match which? {
             0 => Fault::Down,
             1 => Fault::LostAnswer,
-            2 => [Fault::Flip, Fault::Short, Fault::Endless][self.random(3) as usize],
+            2 => match self.random(3) {
+                0 => Fault::Flip,
+                1 => Fault::Short,
+                _ => Fault::Endless,
+            },
             3 => Fault::Forget,
             _ => Fault::Slow(slow_max.mul_f64(self.random(1000) as f64 / 1000.0)),
         })

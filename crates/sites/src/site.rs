@@ -275,7 +275,7 @@ pub(crate) fn marker_text(marker: [u8; 16]) -> String {
 }
 
 /// Longest text that may be a marker.
-pub(crate) const MARKER_BYTES_MAX: u64 = 64;
+pub(crate) const MARKER_BYTES_MAX: usize = 64;
 
 /// The marker in its text; `None` when it is none.
 pub(crate) fn parse_marker(text: &[u8]) -> Option<[u8; 16]> {
@@ -292,7 +292,7 @@ mod tests {
     fn a_marker_reads_back_and_other_text_does_not() {
         let marker = [0xa5; 16];
         let text = marker_text(marker);
-        assert!(text.len() as u64 <= MARKER_BYTES_MAX);
+        assert!(text.len() <= MARKER_BYTES_MAX);
         assert_eq!(parse_marker(text.as_bytes()), Some(marker));
         for other in ["", "\n", "havre-site-1:\n", "havre-site-2:00\n", text.trim_end()] {
             assert_eq!(parse_marker(other.as_bytes()), None, "{other:?}");

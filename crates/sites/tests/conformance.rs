@@ -1,4 +1,5 @@
 //! The conformance suite against each backend that can be started here.
+#![expect(clippy::unwrap_used, reason = "what fails here is to panic")]
 
 mod support;
 
@@ -82,6 +83,26 @@ async fn a_webdav_server_conforms() {
         let address = support::dav_server(&root).await;
         let url = format!("webdav://{address}/some/root");
         Arc::new(support::remote(&url, &[])) as Arc<dyn Site>
+    })
+    .await;
+}
+
+/// Any other backend, by hand: `HAVRE_SITE_URL` and `HAVRE_SITE_OPTIONS` ("name=value,name=value").
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_the_environment_names_conforms() {
+    let Ok(url) = std::env::var("HAVRE_SITE_URL") else {
+        eprintln!("skipped: HAVRE_SITE_URL names no site");
+        return;
+    };
+    let given = std::env::var("HAVRE_SITE_OPTIONS").unwrap_or_default();
+    let options: Vec<_> = given.split(',').filter_map(|pair| pair.split_once('=')).collect();
+    let random: [u8; 4] = system::ports().random();
+    let run_name = u32::from_le_bytes(random);
+    let cases = std::cell::Cell::new(0);
+    run(async || {
+        cases.set(cases.get() + 1);
+        let url = format!("{}/{run_name}-{}", url.trim_end_matches('/'), cases.get());
+        Arc::new(support::remote(&url, &options)) as Arc<dyn Site>
     })
     .await;
 }

@@ -36,6 +36,8 @@ pub(super) struct Pass {
 pub(super) enum Outcome {
     /// The site answered, be it with an error.
     Answered,
+    /// It answered that it will not.
+    Refused,
     /// It did not, by the deadline or because the connection failed.
     Silent,
     /// The caller went away after waiting for this long.
@@ -48,12 +50,20 @@ pub(super) struct Breaker {
     silent_calls: u32,
     silent_since: Option<Duration>,
     silent_calls_max: u32,
+    /// The last answer was a refusal: a full disk or a lost credential refuses the next one too.
+    refused: bool,
 }
 
 impl Breaker {
     pub(super) fn new(silent_calls_max: u32) -> Self {
         let silent_calls_max = silent_calls_max.max(1);
-        Self { state: State::Closed, silent_calls: 0, silent_since: None, silent_calls_max }
+        Self {
+            state: State::Closed,
+            silent_calls: 0,
+            silent_since: None,
+            silent_calls_max,
+            refused: false,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -61,7 +71,7 @@ impl Breaker {
     }
 
     pub(super) fn is_suspect(&self) -> bool {
-        self.silent_calls > 0 || self.state != State::Closed
+        self.silent_calls > 0 || self.state != State::Closed || self.refused
     }
 
     pub(super) fn admit(&mut self) -> Option<Pass> {
@@ -80,7 +90,8 @@ impl Breaker {
     #[must_use]
     pub(super) fn note(&mut self, pass: Pass, outcome: Outcome, now: Duration) -> bool {
         match outcome {
-            Outcome::Answered => {
+            Outcome::Answered | Outcome::Refused => {
+                self.refused = outcome == Outcome::Refused;
                 // An answer to a call from before the breaker opened leaves the probe to its work.
                 if pass.trial || self.state == State::Closed {
                     self.state = State::Closed;
@@ -177,6 +188,16 @@ mod tests {
         let trial = breaker.admit().unwrap();
         assert!(!breaker.note(trial, Outcome::Abandoned(Duration::from_millis(5)), T));
         assert!(breaker.admit().is_some());
+    }
+
+    #[test]
+    fn a_refusal_makes_it_suspect_until_the_next_success() {
+        let mut breaker = Breaker::new(1);
+        for (outcome, suspect) in [(Outcome::Refused, true), (Outcome::Answered, false)] {
+            let pass = breaker.admit().unwrap();
+            assert!(!breaker.note(pass, outcome, T));
+            assert_eq!(breaker.is_suspect(), suspect);
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ const P95_UNKNOWN: Duration = Duration::from_millis(50);
 pub enum Health {
     /// It answers.
     Healthy,
-    /// It did not answer lately, or just came back.
+    /// It did not answer lately, just came back, or refused the last operation.
     Suspect,
     /// It is not asked until a probe is answered.
     Down,
@@ -445,7 +445,9 @@ impl Flight<'_> {
         let took = shared.ports.clock.elapsed().saturating_sub(self.started);
         shared.latency[operation as usize].record(took);
         shared.meter.answered(operation, took, shared.site.counts());
-        shared.note(operation, pass, Outcome::Answered);
+        let refused = error.is_some_and(|error| error.kind == SiteErrorKind::Refused);
+        let outcome = if refused { Outcome::Refused } else { Outcome::Answered };
+        shared.note(operation, pass, outcome);
     }
 }
 

@@ -11,12 +11,22 @@ use havre_model::BlobName;
 use parking_lot::Mutex;
 use std::{collections::HashMap, fs::File, sync::Arc};
 
-/// Files that one site keeps open. Twenty sites stay far below the usual limit of 1024 a process.
-pub(super) const HANDLES_MAX: usize = 32;
+/// Files that one site keeps open where a process may have many, and where it may have few.
+const HANDLES_MAX: usize = 512;
+const HANDLES_MIN: usize = 32;
 
-#[derive(Default)]
 pub(super) struct Handles {
     inner: Mutex<Inner>,
+    files_max: usize,
+}
+
+impl Default for Handles {
+    /// Room for a 64th of the files that the process may have open.
+    fn default() -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let share = limit.map_or(HANDLES_MAX, |limit| usize::try_from(limit / 64).unwrap_or(0));
+        Self { inner: Mutex::default(), files_max: share.clamp(HANDLES_MIN, HANDLES_MAX) }
+    }
 }
 
 #[derive(Default)]
@@ -50,7 +60,7 @@ impl Handles {
         if inner.deletions != deletions {
             return;
         }
-        if inner.files.len() >= HANDLES_MAX
+        if inner.files.len() >= self.files_max
             && let Some(oldest) =
                 inner.files.iter().min_by_key(|(_, (_, used))| *used).map(|(name, _)| *name)
         {
@@ -84,15 +94,15 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_file_is_closed_first() {
-        let handles = Handles::default();
-        for n in 0..HANDLES_MAX as u8 {
+        let handles = Handles { files_max: 3, ..Handles::default() };
+        for n in 0..3 {
             handles.keep(&name(n), &file(), 0);
         }
         assert!(handles.find(&name(0)).is_some());
         handles.keep(&name(200), &file(), 0);
         assert!(handles.find(&name(0)).is_some());
         assert!(handles.find(&name(1)).is_none());
-        assert_eq!(handles.inner.lock().files.len(), HANDLES_MAX);
+        assert_eq!(handles.inner.lock().files.len(), 3);
     }
 
     #[test]

@@ -443,7 +443,7 @@ impl Tree {
         let read = || {
             let mut text = Vec::new();
             open_regular(&self.root.join(MARKER_NAME))?
-                .take(MARKER_BYTES_MAX + 1)
+                .take(MARKER_BYTES_MAX as u64 + 1)
                 .read_to_end(&mut text)?;
             Ok(text)
         };

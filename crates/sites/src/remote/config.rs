@@ -8,7 +8,10 @@
 //!
 //! **Crash.** Nothing is kept.
 
-use super::{Store, Way, transport::Transport};
+use super::{
+    Store, Way,
+    transport::{COLLECTION_BYTES_MAX, LIST_BYTES_MAX, Transport},
+};
 use crate::SiteSpec;
 use opendal::{HttpTransporter, Operator, services};
 use std::collections::BTreeMap;
@@ -28,7 +31,9 @@ pub(super) fn store(spec: &SiteSpec) -> Result<Store, String> {
         Some(path) => Some(std::fs::read(path).map_err(|error| format!("ca_file: {error}"))?),
         None => None,
     };
-    let transport = Transport::new(authorities.as_deref())?;
+    let is_dav = location.scheme.starts_with("webdav");
+    let list_bytes_max = if is_dav { COLLECTION_BYTES_MAX } else { LIST_BYTES_MAX };
+    let transport = Transport::new(authorities.as_deref(), list_bytes_max)?;
     let conditional = options.flag("conditional_put", true)?;
     let way = if conditional { Way::Conditional } else { Way::Checked };
     options.set("root", format!("/{}", location.root.trim_matches('/')));

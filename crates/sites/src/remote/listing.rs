@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Names that one directory may have, at stores that list a directory at once.
-const DIRECTORY_NAMES_MAX: usize = 1 << 20;
+const DIRECTORY_NAMES_MAX: usize = 1 << 18;
 
 /// Entries that are no names which one page passes over before it gives up.
 const SKIPPED_MAX: usize = 100_000;

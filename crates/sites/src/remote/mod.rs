@@ -350,7 +350,7 @@ impl Site for RemoteSite {
     }
 
     async fn marker(&self) -> Result<Option<[u8; 16]>, SiteError> {
-        let (operation, cap) = (Operation::Marker, MARKER_BYTES_MAX as usize);
+        let (operation, cap) = (Operation::Marker, MARKER_BYTES_MAX);
         match self.fetch(MARKER_NAME, (..).into(), cap, operation).await {
             Ok(text) => parse_marker(&text).map(Some).ok_or_else(|| {
                 let detail = format!("the file {MARKER_NAME} is no marker");

@@ -35,9 +35,11 @@ const IDLE_CONNECTIONS_MAX: usize = 64;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Headers of one answer; hyper caps their bytes at about 400 KiB.
 const HEADERS_MAX: usize = 128;
-/// Longest page of a listing. A page of 1,000 names has half a megabyte; WebDAV lists a whole
-/// directory at once.
-const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest page of a listing: 1,000 names take half a megabyte.
+pub(super) const LIST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Longest listing of a WebDAV collection, which comes in one piece: about a quarter of a million
+/// names.
+pub(super) const COLLECTION_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Longest answer that is neither a shard nor a listing.
 const OTHER_BYTES_MAX: u64 = 1024 * 1024;
 /// What is read of an error's body; the rest is not.
@@ -65,11 +67,12 @@ impl From<Refusal> for Error {
 pub(super) struct Transport {
     client: reqwest::Client,
     requests: Arc<AtomicU64>,
+    list_bytes_max: u64,
 }
 
 impl Transport {
     /// A client that trusts the system's authorities, and those in `authorities` (PEM) besides.
-    pub(super) fn new(authorities: Option<&[u8]>) -> Result<Self, String> {
+    pub(super) fn new(authorities: Option<&[u8]>, list_bytes_max: u64) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -90,7 +93,7 @@ impl Transport {
             builder = builder.tls_certs_merge(certificates);
         }
         let client = builder.build().map_err(|error| error.without_url().to_string())?;
-        Ok(Self { client, requests: Arc::default() })
+        Ok(Self { client, requests: Arc::default(), list_bytes_max })
     }
 
     /// Requests sent so far.
@@ -117,7 +120,7 @@ impl Transport {
 
 impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, Error> {
-        let wanted = Wanted::by(&request);
+        let wanted = Wanted::by(&request, self.list_bytes_max);
         let request = request.map(|body| reqwest::Body::wrap(Pieces::from(body)));
         let (parts, body) = self.send(request, wanted).await?.into_parts();
         Ok(Response::from_parts(parts, HttpBody::new(body, None)))
@@ -149,14 +152,14 @@ impl Wanted {
     /// The smallest cap that does for a write or a delete.
     pub(super) const OTHER: Self = Self::Short(OTHER_BYTES_MAX);
 
-    fn by(request: &Request<Buffer>) -> Self {
+    fn by(request: &Request<Buffer>, list_bytes_max: u64) -> Self {
         let range = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
         if let Some((start, end)) = range.and_then(parse_range) {
             return Self::Range { start, len: (end - start).saturating_add(1) };
         }
         match request.extensions().get::<Operation>() {
             Some(Operation::Read) if request.method() == Method::GET => Self::Whole,
-            Some(Operation::List) => Self::Short(LIST_BYTES_MAX),
+            Some(Operation::List) => Self::Short(list_bytes_max),
             _ => Self::OTHER,
         }
     }

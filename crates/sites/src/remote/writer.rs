@@ -12,7 +12,7 @@ use super::{
     Fingerprint, RemoteSite, Way,
     webdav::{Dav, DavStream},
 };
-use crate::{Operation, ShardWriter, SiteError, SiteErrorKind};
+use crate::{Operation, ShardWriter, SiteError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use havre_model::BlobName;
