@@ -419,8 +419,10 @@ proptest! {
                 for error in use_all(&catalog) {
                     let named = matches!(
                         error,
-                        CatalogError::Damaged(_) | CatalogError::Storage(_) | CatalogError::Gap { .. }
-                        | CatalogError::OutOfRange(_)
+                        CatalogError::Damaged(_)
+                            | CatalogError::Storage(_)
+                            | CatalogError::Gap { .. }
+                            | CatalogError::OutOfRange(_)
                     );
                     prop_assert!(named, "{error}");
                 }

@@ -200,7 +200,8 @@ proptest! {
                         let number = usize::try_from(row.seq.value()).unwrap() - 1;
                         seen.push((row.record.key.as_str().to_owned(), Some(number)));
                         query.key_marker = Some(row.record.key.as_str().to_owned());
-                        (query.upload_marker, query.after_prefix) = (Some(row.record.upload), false);
+                        query.upload_marker = Some(row.record.upload);
+                        query.after_prefix = false;
                     }
                     UploadEntry::Prefix(prefix) => {
                         seen.push((prefix.clone(), None));

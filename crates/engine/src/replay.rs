@@ -13,8 +13,8 @@
 use crate::fanout::bit;
 use crate::shared::Shared;
 use bytes::BytesMut;
+use futures::StreamExt;
 use futures::stream::{self, FuturesOrdered};
-use futures::{FutureExt, StreamExt};
 use havre_catalog::{AppliedPack, AppliedRecord, BlobRow, BlobState, CatalogError, PackLink};
 use havre_codec::pack::{self, PACK_FRAME_BYTES_MAX};
 use havre_codec::{Gathered, SHARD_HEADER_BYTES, gather_each, shard};
@@ -99,8 +99,8 @@ pub enum ReplayError {
     },
     /// Acknowledged packs cannot be read.
     #[error(
-        "packs {} to {} of chain {} were acknowledged and cannot be read from the sites; bring more \
-         sites back, or rebuild what is left with `havre recover --accept-loss`",
+        "packs {} to {} of chain {} were acknowledged and cannot be read from the sites; bring \
+         more sites back, or rebuild what is left with `havre recover --accept-loss`",
         .0.after + 1, .0.before - 1, .0.chain
     )]
     Gap(Gap),
@@ -122,6 +122,18 @@ impl Survey {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.packs.is_empty()
+    }
+
+    /// The packs of a chain behind a number, with the sites that have a shard of each.
+    fn behind(&self, chain: ChainId, number: u64) -> Vec<(BlobName, SiteSet)> {
+        let mut behind = Vec::new();
+        for ((candidate, blob), holders) in self.packs.get(&chain).into_iter().flatten() {
+            if *candidate > number {
+                let name = BlobName::Pack { chain, number: *candidate, blob: *blob };
+                behind.push((name, *holders));
+            }
+        }
+        behind
     }
 
     /// The highest number that any site has for the chain, whatever it is worth.
@@ -407,83 +419,45 @@ impl Replay<'_> {
     ) -> Result<ChainEnd, ReplayError> {
         let states = self.shared.catalog.chains().await?;
         let state = states.into_iter().find(|state| state.chain == chain);
-        let (mut number, mut link) =
-            state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
+        let (number, link) = state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
+        let mut cursor = Cursor { chain, number, link, pending: None };
         let shared = self.shared;
-        let mut behind: Vec<(BlobName, SiteSet)> = Vec::new();
-        for ((candidate, blob), holders) in survey.packs.get(&chain).into_iter().flatten() {
-            if *candidate > number {
-                let name = BlobName::Pack { chain, number: *candidate, blob: *blob };
-                behind.push((name, *holders));
-            }
-        }
+        let behind = survey.behind(chain, number);
         let reads = behind.into_iter().map(|(name, holders)| shared.read_pack(name, holders));
         let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
         let mut applies = FuturesOrdered::new();
-        // A pack counts once the next one names it, or nothing comes after it.
-        let mut pending: Option<ReadPack> = None;
-        loop {
+        let mut end = None;
+        while end.is_none() {
             let next = match packs.next().await {
+                // Too few shards to be a pack that was acknowledged, or a gap that the next one shows.
                 Some(None) => {
                     self.report.off_chain += 1;
                     continue;
                 }
                 Some(Some(pack)) => Some(pack),
-                None => None,
+                None => {
+                    end = Some(ChainEnd::Done);
+                    None
+                }
             };
-            let confirmed = match (&pending, &next) {
-                (None, None) => break,
-                (None, Some(pack)) => {
-                    if pack.previous == link {
-                        pending = next;
-                        continue;
-                    }
-                    self.gap(chain, number, pack.number)?;
-                    pending = next;
-                    continue;
-                }
-                (Some(held), Some(pack)) if pack.previous == held.link => pending.take(),
-                (Some(held), Some(pack)) if pack.previous == held.previous => {
-                    self.report.off_chain += 1;
-                    pending = next;
-                    continue;
-                }
-                (Some(held), Some(pack)) => {
-                    self.gap(chain, held.number, pack.number)?;
-                    pending.take()
-                }
-                (Some(_), None) => pending.take(),
-            };
-            pending = next;
-            let Some(pack) = confirmed else { continue };
-            (number, link) = (pack.number, pack.link);
+            let Some(pack) = cursor.step(next, self)? else { continue };
             match self.open(chain, pack, leave_unreadable) {
                 Some(applied) => {
                     self.report.packs += 1;
                     self.report.records += applied.records.len() as u64;
                     applies.push_back(shared.catalog.apply(applied));
                 }
-                None => {
-                    while let Some(result) = applies.next().await {
-                        result?;
-                    }
-                    return Ok(ChainEnd::NeedsKey);
-                }
+                None => end = Some(ChainEnd::NeedsKey),
             }
-            while applies.len() >= APPLIES_MAX || applies.next().now_or_never().flatten().is_some()
-            {
-                match applies.next().await {
-                    Some(result) => result?,
-                    None => break,
-                }
+            while applies.len() >= APPLIES_MAX {
+                applies.next().await.unwrap_or(Ok(()))?;
             }
             self.progress.replayed(self.report.packs, self.report.records);
         }
         while let Some(result) = applies.next().await {
             result?;
         }
-        self.progress.replayed(self.report.packs, self.report.records);
-        Ok(ChainEnd::Done)
+        Ok(end.unwrap_or(ChainEnd::Done))
     }
 
     fn gap(&mut self, chain: ChainId, after: u64, before: u64) -> Result<(), ReplayError> {
@@ -528,6 +502,56 @@ impl Replay<'_> {
             settled: Seq::default(),
             records,
         })
+    }
+}
+
+/// How far a chain has been followed. A pack counts once the next one names it, or nothing comes after
+/// it.
+struct Cursor {
+    chain: ChainId,
+    /// The last pack that counts.
+    number: u64,
+    link: PackLink,
+    /// The pack that waits for the next one's word.
+    pending: Option<ReadPack>,
+}
+
+impl Cursor {
+    /// Takes the next readable pack, `None` behind the last, and returns the one that now counts.
+    fn step(
+        &mut self,
+        next: Option<ReadPack>,
+        replay: &mut Replay<'_>,
+    ) -> Result<Option<ReadPack>, ReplayError> {
+        let held = self.pending.take();
+        let counts = match (held, &next) {
+            (None, None) => None,
+            (None, Some(pack)) => {
+                if pack.previous != self.link {
+                    replay.gap(self.chain, self.number, pack.number)?;
+                }
+                None
+            }
+            // Both follow the same pack: the earlier one failed, and was never acknowledged.
+            (Some(held), Some(pack))
+                if pack.previous != held.link && pack.previous == held.previous =>
+            {
+                replay.report.off_chain += 1;
+                None
+            }
+            (Some(held), Some(pack)) => {
+                if pack.previous != held.link {
+                    replay.gap(self.chain, held.number, pack.number)?;
+                }
+                Some(held)
+            }
+            (Some(held), None) => Some(held),
+        };
+        self.pending = next;
+        if let Some(pack) = &counts {
+            (self.number, self.link) = (pack.number, pack.link);
+        }
+        Ok(counts)
     }
 }
 

@@ -38,8 +38,8 @@ pub enum StartError {
     },
     /// A site is not the storage that it was.
     #[error(
-        "site {site} is not the storage that it was (its marker file differs); mount the right one, \
-         or configure the new one under a new name"
+        "site {site} is not the storage that it was (its marker file differs); mount the right \
+         one, or configure the new one under a new name"
     )]
     OtherStorage {
         /// The site.

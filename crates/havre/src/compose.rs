@@ -64,7 +64,8 @@ pub fn catalog(config: &Config) -> Result<Arc<dyn Catalog>> {
         Opened::Damaged(reason) => {
             let aside =
                 SqliteCatalog::move_aside(path).context("move the damaged catalog aside")?;
-            tracing::error!(reason, aside = %aside.display(), "the catalog is damaged: rebuilding it");
+            let aside = aside.display();
+            tracing::error!(reason, %aside, "the catalog is damaged: rebuilding it");
             open()?
         }
         opened => opened,

@@ -32,7 +32,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     name = "havre",
     version,
-    about = "S3 storage that no provider, operator or government can read, withhold or quietly rewrite",
+    about = "S3 storage that no provider, operator or government can read, withhold or quietly \
+             rewrite",
     max_term_width = 100
 )]
 struct Cli {

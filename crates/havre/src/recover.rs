@@ -64,7 +64,8 @@ pub(crate) async fn recover(
     }
     if !replay.unreachable.is_empty() {
         println!(
-            "sites {} could not be reached; a write that only they and too few others hold is missing",
+            "sites {} could not be reached; a write that only they and too few others hold is \
+             missing",
             replay.unreachable.join(", ")
         );
     }

@@ -103,8 +103,8 @@ fn introduce(config: &Config, endpoint: &str, data: &Path) -> Result<()> {
     let admin = config.admin.address;
     let data = data.display();
     println!(
-        "Havre serves S3 from six local sites in {data}/sites; any three of them suffice to read, and\n\
-         no two of one jurisdiction or operator can.\n\
+        "Havre serves S3 from six local sites in {data}/sites; any three of them suffice to read,\n\
+         and no two of one jurisdiction or operator can.\n\
          \n\
          endpoint    {endpoint}\n\
          access key  {access_key}\n\
@@ -113,7 +113,8 @@ fn introduce(config: &Config, endpoint: &str, data: &Path) -> Result<()> {
          \n\
          With aws:\n\
          \n\
-         export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={region}\n\
+         export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret} \
+         AWS_DEFAULT_REGION={region}\n\
          aws --endpoint-url {endpoint} s3 mb s3://first\n\
          echo hello | aws --endpoint-url {endpoint} s3 cp - s3://first/hello.txt\n\
          aws --endpoint-url {endpoint} s3 cp s3://first/hello.txt -\n\

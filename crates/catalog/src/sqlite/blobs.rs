@@ -15,8 +15,8 @@ use havre_model::record::{BlobSecret, Extent, Part};
 use havre_model::{BlobId, BlobName, ChainId, Geometry, SiteId};
 use rusqlite::{Connection, Row, params};
 
-const INSERT: &str = "INSERT INTO blob (blob, chain, number, records, k, m, chunk_bytes, bytes, stored, \
-     incomplete, below_guarantee, needs, secret, sites) \
+const INSERT: &str = "INSERT INTO blob (blob, chain, number, records, k, m, chunk_bytes, bytes, \
+     stored, incomplete, below_guarantee, needs, secret, sites) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
      ON CONFLICT (blob) DO NOTHING";
 const NEED: &str = "UPDATE blob SET needs = needs + 1 WHERE blob = $1 \

@@ -24,7 +24,8 @@ const UPLOAD_SEQ: &str = "SELECT seq FROM upload WHERE upload = $1";
 const MARKER_SEQ: &str = "SELECT seq FROM upload WHERE upload = $1 AND bucket = $2 AND key = $3";
 const UPLOADS: &str = "SELECT key, seq, record FROM upload \
      WHERE bucket = $1 AND key >= $2 AND key < $3 ORDER BY key, seq";
-const PUT: &str = "INSERT INTO upload (upload, bucket, key, seq, record) VALUES ($1, $2, $3, $4, $5) \
+const PUT: &str = "INSERT INTO upload (upload, bucket, key, seq, record) \
+     VALUES ($1, $2, $3, $4, $5) \
      ON CONFLICT (upload) DO UPDATE SET seq = excluded.seq, record = excluded.record";
 const END: &str = "INSERT INTO ended_upload (upload, seq) VALUES ($1, $2) ON CONFLICT (upload) \
      DO UPDATE SET seq = excluded.seq WHERE ended_upload.seq < excluded.seq";

@@ -28,10 +28,12 @@ use rusqlite::{Connection, Row, params};
 
 const HEADS: &str = "SELECT newest_first, older, null_version, version, extents, marker, bytes \
      FROM version WHERE bucket = $1 AND key = $2 ORDER BY newest_first LIMIT 2";
-const OLDER_NULL: &str = "SELECT newest_first, older, null_version, version, extents, marker, bytes \
+const OLDER_NULL: &str = "SELECT newest_first, older, null_version, version, extents, marker, \
+     bytes \
      FROM version INDEXED BY version_older \
      WHERE bucket = $1 AND key = $2 AND null_version = 1 AND older = 1";
-const OLDER_VERSION: &str = "SELECT newest_first, older, null_version, version, extents, marker, bytes \
+const OLDER_VERSION: &str = "SELECT newest_first, older, null_version, version, extents, marker, \
+     bytes \
      FROM version INDEXED BY version_older \
      WHERE bucket = $1 AND key = $2 AND null_version = 0 AND version = $3 AND older = 1";
 const ANY_IN_BUCKET: &str = "SELECT 1 FROM version WHERE bucket = $1 LIMIT 1";
@@ -40,8 +42,8 @@ const TOMBSTONE: &str = "SELECT seq FROM tombstone WHERE bucket = $1 AND key = $
 const INSERT_TOMBSTONE: &str = "INSERT INTO tombstone (bucket, key, version, seq) \
      VALUES ($1, $2, $3, $4) ON CONFLICT (bucket, key, version) \
      DO UPDATE SET seq = excluded.seq WHERE tombstone.seq < excluded.seq";
-const INSERT: &str = "INSERT INTO version (bucket, key, newest_first, older, marker, bytes, modified, \
-     etag, checksum, storage_class, version, null_version, extents, legal_hold, retention_mode, \
+const INSERT: &str = "INSERT INTO version (bucket, key, newest_first, older, marker, bytes, \
+     modified, etag, checksum, storage_class, version, null_version, extents, legal_hold, retention_mode, \
      retain_until) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 const INSERT_MANIFEST: &str = "INSERT INTO manifest (seq, pack, pack_offset, pack_len, record) \

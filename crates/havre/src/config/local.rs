@@ -55,9 +55,10 @@ access_key = "{access_key}"
 tenant = "trial"
 secret_file = "{SECRET_FILE}"
 
-# Six shards, any three decode: twice the bytes. A write is within the guarantee with any five stored.
-# With fewer it is acknowledged and marked as below the guarantee until it is repaired ("degrade"), so that
-# a trial may stop two sites and go on; "refuse", the default elsewhere, answers 503 instead.
+# Six shards, any three decode: twice the bytes. A write is within the guarantee with any five
+# stored. With fewer it is acknowledged and marked as below the guarantee until it is repaired
+# ("degrade"), so that a trial may stop two sites and go on; "refuse", the default elsewhere,
+# answers 503 instead.
 [[policy]]
 name = "default"
 k = 3
