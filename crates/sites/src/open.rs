@@ -25,10 +25,11 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 /// | `webdav://host:port/path`, `webdavs://` | username, password, token |
 /// | `sftp://user@host:port/path` | key (path of the private key), known_hosts ("strict", "accept", "add") |
 ///
-/// `credentials = "environment"` takes the place of the credentials of S3, OSS, GCS and Azure: the process's
-/// environment, its configuration files and its machine's identity are then asked. HTTP backends know
-/// `ca_file`, a PEM file of authorities to trust besides the system's. `conditional_put = "false"` is for
-/// S3-like stores that know no `If-None-Match`: names are then looked up before they are written.
+/// `credentials = "environment"` takes the place of the credentials of S3, OSS, GCS and Azure: the
+/// process's environment, its configuration files and its machine's identity are then asked. HTTP
+/// backends know `ca_file`, a PEM file of authorities to trust besides the system's.
+/// `conditional_put = "false"` is for S3-like stores that know no `If-None-Match`: names are then
+/// looked up before they are written.
 #[derive(Clone)]
 pub struct SiteSpec {
     /// Its permanent name.
