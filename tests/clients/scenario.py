@@ -4,7 +4,8 @@ A scenario is a sequence of checks. Each prints `ok <name>` or `FAIL <name>: <re
 ends with 1 when one failed. A check that fails does not stop those after it, so that one run shows
 all that is wrong.
 
-Environment: S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, SCENARIO_WORK (an empty folder of
+Environment: S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, SCENARIO_WORK (an empty folder
+of
 this run's own), SCENARIO_DATA (test files, shared by all scenarios), SCENARIO_MODE (part of the
 bucket's name, and what the log says).
 """
@@ -106,7 +107,9 @@ def run(*command, **options):
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
     )
     if done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)[:200]} ended {done.returncode}: {done.stdout[-400:]}")
+        raise AssertionError(
+            f"{' '.join(command)[:200]} ended {done.returncode}: {done.stdout[-400:]}"
+        )
     return done.stdout
 
 

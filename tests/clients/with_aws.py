@@ -1,4 +1,4 @@
-"""The AWS command line (version 1): cp, sync, ls, rm, and the commands of s3api that people script."""
+"""The AWS command line (version 1): cp, sync, ls, rm, and what people script of s3api."""
 
 import json
 import os
@@ -33,12 +33,21 @@ for name, length in SIZES.items():
     with check(f"cp there and back: {name}"):
         source, back = sized_files() / name, scratch("sizes") / name
         aws("s3", "cp", "--quiet", source, f"{S3}/sizes/{name}")
-        equal(api("head-object", "--bucket", BUCKET, "--key", f"sizes/{name}")["ContentLength"], length)
+        equal(
+            api("head-object", "--bucket", BUCKET, "--key", f"sizes/{name}")["ContentLength"],
+            length,
+        )
         aws("s3", "cp", "--quiet", f"{S3}/sizes/{name}", back)
         same_file(source, back)
 
 with check("cp from standard input and to standard output"):
-    command, source = [AWS, "--endpoint-url", ENDPOINT, "s3", "cp"], sized_files() / "five-mib-and-one"
+    command, source = [
+        AWS,
+        "--endpoint-url",
+        ENDPOINT,
+        "s3",
+        "cp",
+    ], sized_files() / "five-mib-and-one"
     with open(source, "rb") as file:
         run(*command, "-", f"{S3}/piped", stdin=file)
     piped = subprocess.run([*command, f"{S3}/piped", "-"], stdout=subprocess.PIPE, check=True)
@@ -65,10 +74,14 @@ with check("a key with a leading slash and one with empty segments are keys of t
 
 with check("sync of a tree of 2,000 files"):
     aws("s3", "sync", "--quiet", tree_files(), f"{S3}/tree/")
-    equal(len(aws("s3", "ls", "--recursive", f"{S3}/tree/").splitlines()), TREE_FILES, "files listed")
+    equal(
+        len(aws("s3", "ls", "--recursive", f"{S3}/tree/").splitlines()), TREE_FILES, "files listed"
+    )
 
 with check("sync again transfers nothing"):
-    equal(aws("s3", "sync", "--no-progress", tree_files(), f"{S3}/tree/").strip(), "", "what it did")
+    equal(
+        aws("s3", "sync", "--no-progress", tree_files(), f"{S3}/tree/").strip(), "", "what it did"
+    )
 
 with check("sync down gives the same tree"):
     back = scratch("tree")

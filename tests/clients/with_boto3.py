@@ -25,8 +25,12 @@ PART = 5 * MIB
 def connect(**config):
     config = Config(signature_version="s3v4", retries={"max_attempts": 3}, **config)
     return boto3.client(
-        "s3", endpoint_url=ENDPOINT, aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY, region_name=REGION, config=config,
+        "s3",
+        endpoint_url=ENDPOINT,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name=REGION,
+        config=config,
     )
 
 
@@ -86,8 +90,11 @@ def raw(method, path, query="", headers=(), body=b"", sign=True):
     """One signed request whose path and headers are sent byte for byte. Status, headers, body."""
     address = urllib.parse.urlsplit(ENDPOINT)
     now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    sent = {"host": address.netloc.encode(), "x-amz-date": now.encode(),
-            "x-amz-content-sha256": hashlib.sha256(body).hexdigest().encode()}
+    sent = {
+        "host": address.netloc.encode(),
+        "x-amz-date": now.encode(),
+        "x-amz-content-sha256": hashlib.sha256(body).hexdigest().encode(),
+    }
     sent.update({name: value.encode() for name, value in headers})
     names = ";".join(sorted(sent))
     lines = b"".join(name.encode() + b":" + sent[name] + b"\n" for name in sorted(sent))
@@ -99,11 +106,14 @@ def raw(method, path, query="", headers=(), body=b"", sign=True):
     for step in [now[:8], REGION, "s3", "aws4_request", text]:
         key = hmac.new(key, step.encode(), hashlib.sha256).digest()
     if sign:
-        sent["authorization"] = (f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, "
-                                 f"SignedHeaders={names}, Signature={key.hex()}").encode()
+        sent["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, "
+            f"SignedHeaders={names}, Signature={key.hex()}"
+        ).encode()
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
-    connection.putrequest(method, path + ("?" + query if query else ""), skip_host=True,
-                          skip_accept_encoding=True)
+    connection.putrequest(
+        method, path + ("?" + query if query else ""), skip_host=True, skip_accept_encoding=True
+    )
     for name, value in sent.items():
         connection.putheader(name, value)
     connection.putheader("content-length", str(len(body)))
@@ -120,7 +130,9 @@ def upload(key, sizes, **parameters):
     parts, whole = [], b""
     for number, size in enumerate(sizes, 1):
         body = content(f"{key}-{number}", size)
-        answer = s3.upload_part(Bucket=BUCKET, Key=key, UploadId=started, PartNumber=number, Body=body)
+        answer = s3.upload_part(
+            Bucket=BUCKET, Key=key, UploadId=started, PartNumber=number, Body=body
+        )
         parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         whole += body
     return started, parts, whole
@@ -128,7 +140,8 @@ def upload(key, sizes, **parameters):
 
 def complete(key, started, parts, **parameters):
     return s3.complete_multipart_upload(
-        Bucket=BUCKET, Key=key, UploadId=started, MultipartUpload={"Parts": parts}, **parameters)
+        Bucket=BUCKET, Key=key, UploadId=started, MultipartUpload={"Parts": parts}, **parameters
+    )
 
 
 # --- buckets
@@ -180,8 +193,21 @@ with check("a deleted object is gone, and deleting it again is no error"):
 
 # --- names
 
-KEYS = NAMES + ["/leading", "leading", "a//b", "a/b", "trailing/", "trailing", "a%2Fb", "back\\slash",
-                "new\nline", "tab\there", "control\x01char", "<xml>&amp;", "k" * 1024]
+KEYS = NAMES + [
+    "/leading",
+    "leading",
+    "a//b",
+    "a/b",
+    "trailing/",
+    "trailing",
+    "a%2Fb",
+    "back\\slash",
+    "new\nline",
+    "tab\there",
+    "control\x01char",
+    "<xml>&amp;",
+    "k" * 1024,
+]
 
 with check("odd keys come back as they were"):
     for key in KEYS:
@@ -206,12 +232,20 @@ with check("keys that are too long are refused"):
 # --- metadata
 
 with check("user and system metadata come back"):
-    system = {"ContentType": "text/x-test; charset=utf-8", "CacheControl": "max-age=7",
-              "ContentDisposition": 'attachment; filename="a b.txt"', "ContentEncoding": "x-none",
-              "ContentLanguage": "cs", "Expires": datetime(2031, 1, 2, 3, 4, 5, tzinfo=timezone.utc)}
+    system = {
+        "ContentType": "text/x-test; charset=utf-8",
+        "CacheControl": "max-age=7",
+        "ContentDisposition": 'attachment; filename="a b.txt"',
+        "ContentEncoding": "x-none",
+        "ContentLanguage": "cs",
+        "Expires": datetime(2031, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+    }
     user = {"plain": "value", "empty": "", "spaced": "two  words", "mixed-case": "KeepsCase"}
     put("meta", b"m", Metadata=user, **system)
-    for answer in [s3.head_object(Bucket=BUCKET, Key="meta"), s3.get_object(Bucket=BUCKET, Key="meta")]:
+    for answer in [
+        s3.head_object(Bucket=BUCKET, Key="meta"),
+        s3.get_object(Bucket=BUCKET, Key="meta"),
+    ]:
         equal(answer["Metadata"], user, "user metadata")
         for name, value in system.items():
             equal(answer[name], value, name)
@@ -225,7 +259,9 @@ with check("user metadata that is not ASCII comes back, sent raw or by RFC 2047"
     word = "žluťoučký 漢字 🚢"
     encoded = "=?UTF-8?B?" + b64(word.encode()) + "?="
     for way, value in [("raw", word), ("rfc-2047", encoded)]:
-        status, _, body = raw("PUT", f"/{BUCKET}/meta-{way}", headers=[("x-amz-meta-word", value)], body=b"m")
+        status, _, body = raw(
+            "PUT", f"/{BUCKET}/meta-{way}", headers=[("x-amz-meta-word", value)], body=b"m"
+        )
         equal(status, 200, f"status of {way}: {body[:200]}")
         _, headers, _ = raw("HEAD", f"/{BUCKET}/meta-{way}")
         back = headers.get("x-amz-meta-word", "")
@@ -241,15 +277,27 @@ with check("metadata above 2 KiB is refused"):
 with check("ranges of all three forms, and one that cannot be satisfied"):
     body = content("ranged", 300_001)
     put("ranged", body)
-    for asked, expected in [("bytes=0-0", body[:1]), ("bytes=5-9", body[5:10]),
-                            ("bytes=65530-65545", body[65530:65546]), ("bytes=299990-", body[299990:]),
-                            ("bytes=-7", body[-7:]), ("bytes=-999999", body),
-                            ("bytes=100-99999999", body[100:])]:
+    for asked, expected in [
+        ("bytes=0-0", body[:1]),
+        ("bytes=5-9", body[5:10]),
+        ("bytes=65530-65545", body[65530:65546]),
+        ("bytes=299990-", body[299990:]),
+        ("bytes=-7", body[-7:]),
+        ("bytes=-999999", body),
+        ("bytes=100-99999999", body[100:]),
+    ]:
         answer = s3.get_object(Bucket=BUCKET, Key="ranged", Range=asked)
         equal(answer["Body"].read(), expected, asked)
         equal(answer["ResponseMetadata"]["HTTPStatusCode"], 206, asked)
         assert answer["ContentRange"].endswith("/300001"), answer["ContentRange"]
-    refused("InvalidRange", s3.get_object, Bucket=BUCKET, Key="ranged", Range="bytes=300001-", status=416)
+    refused(
+        "InvalidRange",
+        s3.get_object,
+        Bucket=BUCKET,
+        Key="ranged",
+        Range="bytes=300001-",
+        status=416,
+    )
     put("zero", b"")
     refused("InvalidRange", s3.get_object, Bucket=BUCKET, Key="zero", Range="bytes=0-0", status=416)
     equal(body_of("ranged", Range="bytes=9-5"), body, "a range that runs backwards is ignored")
@@ -260,7 +308,11 @@ with check("ranges of a large object in many places"):
     for _ in range(40):
         start = draw.randrange(len(whole))
         end = min(len(whole), start + draw.choice([1, 100, 65536, 3 * MIB])) - 1
-        equal(body_of("sizes/big", Range=f"bytes={start}-{end}"), whole[start : end + 1], f"{start}-{end}")
+        equal(
+            body_of("sizes/big", Range=f"bytes={start}-{end}"),
+            whole[start : end + 1],
+            f"{start}-{end}",
+        )
     del whole
 
 # --- conditions
@@ -278,9 +330,22 @@ with check("conditional reads"):
         refused(codes, call, Bucket=BUCKET, Key="cond", IfMatch='"other"', status=412)
         refused(codes, call, Bucket=BUCKET, Key="cond", IfUnmodifiedSince=earlier, status=412)
     for call in [s3.get_object, s3.head_object]:
-        refused(("304", "NotModified"), call, Bucket=BUCKET, Key="cond", IfNoneMatch=etag, status=304)
-        refused(("304", "NotModified"), call, Bucket=BUCKET, Key="cond", IfModifiedSince=modified, status=304)
-    equal(body_of("cond", IfMatch=etag, IfUnmodifiedSince=earlier), b"c", "If-Match goes before the date")
+        refused(
+            ("304", "NotModified"), call, Bucket=BUCKET, Key="cond", IfNoneMatch=etag, status=304
+        )
+        refused(
+            ("304", "NotModified"),
+            call,
+            Bucket=BUCKET,
+            Key="cond",
+            IfModifiedSince=modified,
+            status=304,
+        )
+    equal(
+        body_of("cond", IfMatch=etag, IfUnmodifiedSince=earlier),
+        b"c",
+        "If-Match goes before the date",
+    )
 
 with check("conditional writes: If-None-Match"):
     put("once", b"1", IfNoneMatch="*")
@@ -298,12 +363,16 @@ with check("conditional writes: If-Match"):
     refused("NoSuchKey", put, "swap-absent", b"1", IfMatch=first, status=404)
 
 with check("of many conditional creations at once one wins"):
+
     def attempt(number):
         try:
             put("race", str(number).encode(), IfNoneMatch="*")
             return number
         except ClientError as error:
-            assert error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict")
+            assert error.response["Error"]["Code"] in (
+                "PreconditionFailed",
+                "ConditionalRequestConflict",
+            )
             return None
 
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
@@ -314,15 +383,24 @@ with check("of many conditional creations at once one wins"):
 # --- presigned addresses
 
 with check("presigned GET and PUT work without a credential"):
+
     def presigned(operation, **parameters):
-        return s3.generate_presigned_url(operation, Params={"Bucket": BUCKET, **parameters}, ExpiresIn=60)
+        return s3.generate_presigned_url(
+            operation, Params={"Bucket": BUCKET, **parameters}, ExpiresIn=60
+        )
 
     body = content("presigned", 100_000)
     address = presigned("put_object", Key="pre signed/é+%2F", ContentType="text/plain")
-    request = urllib.request.Request(address, data=body, method="PUT", headers={"Content-Type": "text/plain"})
+    request = urllib.request.Request(
+        address, data=body, method="PUT", headers={"Content-Type": "text/plain"}
+    )
     equal(urllib.request.urlopen(request, timeout=60).status, 200)
-    address = presigned("get_object", Key="pre signed/é+%2F", ResponseContentType="application/x-asked",
-                        ResponseContentDisposition="inline")
+    address = presigned(
+        "get_object",
+        Key="pre signed/é+%2F",
+        ResponseContentType="application/x-asked",
+        ResponseContentDisposition="inline",
+    )
     answer = urllib.request.urlopen(address, timeout=60)
     equal(answer.read(), body, "what came back")
     equal(answer.headers["Content-Type"], "application/x-asked")
@@ -345,22 +423,46 @@ with check("copies keep or replace metadata, and a copy onto itself needs a chan
     s3.copy_object(Bucket=BUCKET, Key="to", CopySource=source)
     head = s3.head_object(Bucket=BUCKET, Key="to")
     equal((head["Metadata"], head["ContentType"]), ({"kept": "yes"}, "text/x-kept"))
-    s3.copy_object(Bucket=BUCKET, Key="to", CopySource=source, MetadataDirective="REPLACE",
-                   Metadata={"new": "1"}, ContentType="text/x-new")
+    s3.copy_object(
+        Bucket=BUCKET,
+        Key="to",
+        CopySource=source,
+        MetadataDirective="REPLACE",
+        Metadata={"new": "1"},
+        ContentType="text/x-new",
+    )
     head = s3.head_object(Bucket=BUCKET, Key="to")
     equal((head["Metadata"], head["ContentType"]), ({"new": "1"}, "text/x-new"))
     equal(body_of("to"), b"copied")
-    refused("InvalidRequest", s3.copy_object, Bucket=BUCKET, Key="to",
-            CopySource={"Bucket": BUCKET, "Key": "to"}, status=400)
-    s3.copy_object(Bucket=BUCKET, Key="to", CopySource={"Bucket": BUCKET, "Key": "to"},
-                   MetadataDirective="REPLACE", Metadata={"self": "2"})
+    refused(
+        "InvalidRequest",
+        s3.copy_object,
+        Bucket=BUCKET,
+        Key="to",
+        CopySource={"Bucket": BUCKET, "Key": "to"},
+        status=400,
+    )
+    s3.copy_object(
+        Bucket=BUCKET,
+        Key="to",
+        CopySource={"Bucket": BUCKET, "Key": "to"},
+        MetadataDirective="REPLACE",
+        Metadata={"self": "2"},
+    )
     equal(s3.head_object(Bucket=BUCKET, Key="to")["Metadata"], {"self": "2"})
 
 with check("copies of what is not there, or under a false condition, are refused"):
     absent = {"Bucket": BUCKET, "Key": "absent"}
     refused("NoSuchKey", s3.copy_object, Bucket=BUCKET, Key="to", CopySource=absent, status=404)
-    refused("PreconditionFailed", s3.copy_object, Bucket=BUCKET, Key="to", CopySource=source,
-            CopySourceIfMatch='"other"', status=412)
+    refused(
+        "PreconditionFailed",
+        s3.copy_object,
+        Bucket=BUCKET,
+        Key="to",
+        CopySource=source,
+        CopySourceIfMatch='"other"',
+        status=412,
+    )
 
 with check("a copy of 200 MiB, and of a range of it by parts"):
     big = {"Bucket": BUCKET, "Key": "sizes/big"}
@@ -372,8 +474,14 @@ with check("a copy of 200 MiB, and of a range of it by parts"):
     started = s3.create_multipart_upload(Bucket=BUCKET, Key="big-parts")["UploadId"]
     parts = []
     for number, asked in enumerate([f"bytes=7-{7 + PART - 1}", "bytes=100-199"], 1):
-        answer = s3.upload_part_copy(Bucket=BUCKET, Key="big-parts", UploadId=started, PartNumber=number,
-                                     CopySource=big, CopySourceRange=asked)
+        answer = s3.upload_part_copy(
+            Bucket=BUCKET,
+            Key="big-parts",
+            UploadId=started,
+            PartNumber=number,
+            CopySource=big,
+            CopySourceRange=asked,
+        )
         parts.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
     complete("big-parts", started, parts)
     with open(sized_files() / "big", "rb") as file:
@@ -383,7 +491,10 @@ with check("a copy of 200 MiB, and of a range of it by parts"):
 
 # --- listings
 
-LISTED = [f"l/{folder}/{number:02}" for folder in "abc" for number in range(20)] + ["l/top", "l-after"]
+LISTED = [f"l/{folder}/{number:02}" for folder in "abc" for number in range(20)] + [
+    "l/top",
+    "l-after",
+]
 
 with check("ListObjectsV2: prefix, delimiter, start-after, max-keys, continuation"):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -396,16 +507,23 @@ with check("ListObjectsV2: prefix, delimiter, start-after, max-keys, continuatio
     equal([entry["Key"] for entry in answer["Contents"]][:2], ["l/b/19", "l/c/00"])
     for step in [1, 7, 1000]:
         pages = s3.get_paginator("list_objects_v2").paginate(
-            Bucket=BUCKET, Prefix="l", PaginationConfig={"PageSize": step})
+            Bucket=BUCKET, Prefix="l", PaginationConfig={"PageSize": step}
+        )
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         equal(keys, sorted(LISTED), f"pages of {step}")
     pages = s3.get_paginator("list_objects_v2").paginate(
-        Bucket=BUCKET, Prefix="l/", Delimiter="/", PaginationConfig={"PageSize": 1})
-    found = [entry.get("Prefix") or entry["Key"] for page in pages
-             for entry in page.get("CommonPrefixes", []) + page.get("Contents", [])]
+        Bucket=BUCKET, Prefix="l/", Delimiter="/", PaginationConfig={"PageSize": 1}
+    )
+    found = [
+        entry.get("Prefix") or entry["Key"]
+        for page in pages
+        for entry in page.get("CommonPrefixes", []) + page.get("Contents", [])
+    ]
     equal(found, ["l/a/", "l/b/", "l/c/", "l/top"], "pages of 1 with a delimiter")
     equal(s3.list_objects_v2(Bucket=BUCKET, MaxKeys=0)["KeyCount"], 0)
-    refused("InvalidArgument", s3.list_objects_v2, Bucket=BUCKET, ContinuationToken="forged", status=400)
+    refused(
+        "InvalidArgument", s3.list_objects_v2, Bucket=BUCKET, ContinuationToken="forged", status=400
+    )
 
 with check("ListObjects (version 1): marker, delimiter, pages"):
     keys, marker = [], ""
@@ -417,8 +535,10 @@ with check("ListObjects (version 1): marker, delimiter, pages"):
         marker = keys[-1]
     equal(keys, sorted(LISTED))
     answer = s3.list_objects(Bucket=BUCKET, Prefix="l/", Delimiter="/", MaxKeys=2)
-    equal(([entry["Prefix"] for entry in answer["CommonPrefixes"]], answer["IsTruncated"]),
-          (["l/a/", "l/b/"], True))
+    equal(
+        ([entry["Prefix"] for entry in answer["CommonPrefixes"]], answer["IsTruncated"]),
+        (["l/a/", "l/b/"], True),
+    )
     answer = s3.list_objects(Bucket=BUCKET, Prefix="l/", Delimiter="/", Marker=answer["NextMarker"])
     equal([entry["Prefix"] for entry in answer["CommonPrefixes"]], ["l/c/"])
 
@@ -438,7 +558,9 @@ with check("batch delete of 1,000 keys, absent ones among them"):
     answer = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "quiet"}], "Quiet": True})
     equal(answer.get("Deleted", []), [], "a quiet answer")
     objects = [{"Key": f"k{number}"} for number in range(1001)]
-    refused("MalformedXML", s3.delete_objects, Bucket=BUCKET, Delete={"Objects": objects}, status=400)
+    refused(
+        "MalformedXML", s3.delete_objects, Bucket=BUCKET, Delete={"Objects": objects}, status=400
+    )
 
 # --- checksums
 
@@ -451,28 +573,52 @@ with check("checksums of all five algorithms are verified, kept and given back")
         for call in [s3.head_object, s3.get_object]:
             answer = call(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
             equal(answer.get(field), b64(compute(body)), name)
-        refused(("BadDigest", "InvalidRequest", "XAmzContentChecksumMismatch"), put, f"bad-{name}", body,
-                **{field: b64(compute(body + b"!"))}, status=400)
+        refused(
+            ("BadDigest", "InvalidRequest", "XAmzContentChecksumMismatch"),
+            put,
+            f"bad-{name}",
+            body,
+            **{field: b64(compute(body + b"!"))},
+            status=400,
+        )
         refused("404", s3.head_object, Bucket=BUCKET, Key=f"bad-{name}")
 
 with check("Content-MD5 is verified"):
     put("md5", body, ContentMD5=b64(hashlib.md5(body).digest()))
-    refused("BadDigest", put, "md5-bad", body, ContentMD5=b64(hashlib.md5(b"other").digest()), status=400)
+    refused(
+        "BadDigest",
+        put,
+        "md5-bad",
+        body,
+        ContentMD5=b64(hashlib.md5(b"other").digest()),
+        status=400,
+    )
     refused("InvalidDigest", put, "md5-bad", body, ContentMD5="bm90IGFuIG1kNQ==", status=400)
     refused("404", s3.head_object, Bucket=BUCKET, Key="md5-bad")
 
 with check("multipart checksums: composite SHA-256 and full-object CRC-64"):
-    for name, kind in [("SHA256", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT"), ("CRC32", "FULL_OBJECT")]:
+    for name, kind in [
+        ("SHA256", "COMPOSITE"),
+        ("CRC64NVME", "FULL_OBJECT"),
+        ("CRC32", "FULL_OBJECT"),
+    ]:
         key, field, compute = f"parts-{name}", f"Checksum{name}", DIGESTS[name]
         started = s3.create_multipart_upload(
-            Bucket=BUCKET, Key=key, ChecksumAlgorithm=name, ChecksumType=kind)["UploadId"]
+            Bucket=BUCKET, Key=key, ChecksumAlgorithm=name, ChecksumType=kind
+        )["UploadId"]
         # The bitwise CRC is slow, so the parts repeat a short block.
         pieces = [content(key, 1024) * (PART // 1024), content(key + "2", 1000)]
         parts, sums = [], []
         for number, piece in enumerate(pieces, 1):
             sums.append(compute(piece))
-            answer = s3.upload_part(Bucket=BUCKET, Key=key, UploadId=started, PartNumber=number, Body=piece,
-                                    **{field: b64(sums[-1])})
+            answer = s3.upload_part(
+                Bucket=BUCKET,
+                Key=key,
+                UploadId=started,
+                PartNumber=number,
+                Body=piece,
+                **{field: b64(sums[-1])},
+            )
             parts.append({"PartNumber": number, "ETag": answer["ETag"], field: b64(sums[-1])})
         answer = complete(key, started, parts)
         expected = b64(compute(b"".join(pieces)))
@@ -490,26 +636,42 @@ with check("multipart: disordered and repeated parts, and what lists say meanwhi
     etags, bodies = {}, {}
     for number in [7, 2, 2, 9]:
         bodies[number] = content(f"multi-{number}-{len(etags)}", PART if number != 9 else 11)
-        etags[number] = s3.upload_part(Bucket=BUCKET, Key=key, UploadId=started, PartNumber=number,
-                                       Body=bodies[number])["ETag"]
+        etags[number] = s3.upload_part(
+            Bucket=BUCKET, Key=key, UploadId=started, PartNumber=number, Body=bodies[number]
+        )["ETag"]
     uploads = s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
     assert started in [entry["UploadId"] for entry in uploads], "the upload is not listed"
     listed = s3.list_parts(Bucket=BUCKET, Key=key, UploadId=started)["Parts"]
-    equal([(part["PartNumber"], part["ETag"], part["Size"]) for part in listed],
-          [(number, etags[number], len(bodies[number])) for number in [2, 7, 9]])
+    equal(
+        [(part["PartNumber"], part["ETag"], part["Size"]) for part in listed],
+        [(number, etags[number], len(bodies[number])) for number in [2, 7, 9]],
+    )
     answer = s3.list_parts(Bucket=BUCKET, Key=key, UploadId=started, MaxParts=1, PartNumberMarker=2)
     equal(([part["PartNumber"] for part in answer["Parts"]], answer["IsTruncated"]), ([7], True))
     refused("404", s3.head_object, Bucket=BUCKET, Key=key)
     parts = [{"PartNumber": number, "ETag": etags[number]} for number in [2, 7, 9]]
     refused("InvalidPartOrder", complete, key, started, parts[::-1], status=400)
-    refused("InvalidPart", complete, key, started, parts[:2] + [{"PartNumber": 10, "ETag": etags[2]}], status=400)
-    refused("InvalidPart", complete, key, started, [{"PartNumber": 2, "ETag": etags[7]}], status=400)
+    refused(
+        "InvalidPart",
+        complete,
+        key,
+        started,
+        parts[:2] + [{"PartNumber": 10, "ETag": etags[2]}],
+        status=400,
+    )
+    refused(
+        "InvalidPart", complete, key, started, [{"PartNumber": 2, "ETag": etags[7]}], status=400
+    )
     answer = complete(key, started, parts)
     assert answer["ETag"].strip('"').endswith("-3"), answer["ETag"]
     whole = bodies[2] + bodies[7] + bodies[9]
     equal(body_of(key), whole, "what came back")
     equal(s3.head_object(Bucket=BUCKET, Key=key)["Metadata"], {"m": "1"})
-    equal(body_of(key, Range=f"bytes={PART - 3}-{PART + 2}"), whole[PART - 3 : PART + 3], "across parts")
+    equal(
+        body_of(key, Range=f"bytes={PART - 3}-{PART + 2}"),
+        whole[PART - 3 : PART + 3],
+        "across parts",
+    )
 
 with check("multipart: a part of the whole object is read by its number"):
     started, parts, whole = upload("numbered", [PART, PART, 9])
@@ -521,9 +683,19 @@ with check("multipart: a part of the whole object is read by its number"):
 with check("multipart: an abort ends it"):
     started, parts, _ = upload("aborted", [PART])
     s3.abort_multipart_upload(Bucket=BUCKET, Key="aborted", UploadId=started)
-    refused("NoSuchUpload", s3.list_parts, Bucket=BUCKET, Key="aborted", UploadId=started, status=404)
-    refused("NoSuchUpload", s3.upload_part, Bucket=BUCKET, Key="aborted", UploadId=started, PartNumber=2,
-            Body=b"late", status=404)
+    refused(
+        "NoSuchUpload", s3.list_parts, Bucket=BUCKET, Key="aborted", UploadId=started, status=404
+    )
+    refused(
+        "NoSuchUpload",
+        s3.upload_part,
+        Bucket=BUCKET,
+        Key="aborted",
+        UploadId=started,
+        PartNumber=2,
+        Body=b"late",
+        status=404,
+    )
     refused("NoSuchUpload", complete, "aborted", started, parts, status=404)
     equal(s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []), [], "uploads left")
 
@@ -531,10 +703,26 @@ with check("multipart: too small a part, a number out of range, an upload of ano
     started, parts, _ = upload("small", [100, 100])
     refused("EntityTooSmall", complete, "small", started, parts, status=400)
     for number in [0, 10001]:
-        refused("InvalidArgument", s3.upload_part, Bucket=BUCKET, Key="small", UploadId=started,
-                PartNumber=number, Body=b"x", status=400)
-    refused("NoSuchUpload", s3.upload_part, Bucket=BUCKET, Key="another", UploadId=started, PartNumber=1,
-            Body=b"x", status=404)
+        refused(
+            "InvalidArgument",
+            s3.upload_part,
+            Bucket=BUCKET,
+            Key="small",
+            UploadId=started,
+            PartNumber=number,
+            Body=b"x",
+            status=400,
+        )
+    refused(
+        "NoSuchUpload",
+        s3.upload_part,
+        Bucket=BUCKET,
+        Key="another",
+        UploadId=started,
+        PartNumber=1,
+        Body=b"x",
+        status=404,
+    )
     s3.abort_multipart_upload(Bucket=BUCKET, Key="small", UploadId=started)
 
 with check("multipart: a conditional completion"):
@@ -548,7 +736,11 @@ with check("multipart: a conditional completion"):
 # --- a tree
 
 with check("a tree of 2,000 files is put, found unchanged, and deleted in batches"):
-    files = {str(path.relative_to(tree_files())): path for path in tree_files().rglob("*") if path.is_file()}
+    files = {
+        str(path.relative_to(tree_files())): path
+        for path in tree_files().rglob("*")
+        if path.is_file()
+    }
 
     def send(name):
         return name, put(f"tree/{name}", files[name].read_bytes())["ETag"]
@@ -557,21 +749,34 @@ with check("a tree of 2,000 files is put, found unchanged, and deleted in batche
         sent = dict(pool.map(send, files))
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="tree/")
     entries = [entry for page in pages for entry in page["Contents"]]
-    equal({entry["Key"][5:]: (entry["ETag"], entry["Size"]) for entry in entries},
-          {name: (etag, files[name].stat().st_size) for name, etag in sent.items()}, "the listing")
+    equal(
+        {entry["Key"][5:]: (entry["ETag"], entry["Size"]) for entry in entries},
+        {name: (etag, files[name].stat().st_size) for name, etag in sent.items()},
+        "the listing",
+    )
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        wrong = [name for name, body in zip(files, pool.map(lambda name: body_of(f"tree/{name}"), files))
-                 if body != files[name].read_bytes()]
+        wrong = [
+            name
+            for name, body in zip(files, pool.map(lambda name: body_of(f"tree/{name}"), files))
+            if body != files[name].read_bytes()
+        ]
     equal(wrong, [], "files that differ")
 
 # --- errors
 
 with check("a wrong key, a wrong secret and no signature are refused"):
-    for access, secret, code in [(ACCESS_KEY, "wrong" * 8, "SignatureDoesNotMatch"),
-                                 ("NOSUCHKEYNOSUCHKEY00", SECRET_KEY, "InvalidAccessKeyId")]:
-        stranger = boto3.client("s3", endpoint_url=ENDPOINT, aws_access_key_id=access,
-                                aws_secret_access_key=secret, region_name=REGION,
-                                config=Config(signature_version="s3v4"))
+    for access, secret, code in [
+        (ACCESS_KEY, "wrong" * 8, "SignatureDoesNotMatch"),
+        ("NOSUCHKEYNOSUCHKEY00", SECRET_KEY, "InvalidAccessKeyId"),
+    ]:
+        stranger = boto3.client(
+            "s3",
+            endpoint_url=ENDPOINT,
+            aws_access_key_id=access,
+            aws_secret_access_key=secret,
+            region_name=REGION,
+            config=Config(signature_version="s3v4"),
+        )
         refused(code, stranger.list_objects_v2, Bucket=BUCKET, status=403)
     status, _, body = raw("GET", f"/{BUCKET}/cond", sign=False)
     equal(status, 403, "status of an unsigned request")
@@ -585,12 +790,23 @@ with check("errors carry a code, a request id and XML"):
     assert headers.get("x-amz-request-id"), headers
 
 with check("what is not built answers 501 and never a false 200"):
-    refused("NotImplemented", s3.put_bucket_website, Bucket=BUCKET,
-            WebsiteConfiguration={"IndexDocument": {"Suffix": "i"}}, status=501)
+    refused(
+        "NotImplemented",
+        s3.put_bucket_website,
+        Bucket=BUCKET,
+        WebsiteConfiguration={"IndexDocument": {"Suffix": "i"}},
+        status=501,
+    )
 
 with check("a bucket of another owner is refused when the owner is named"):
-    refused("AccessDenied", s3.get_object, Bucket=BUCKET, Key="cond", ExpectedBucketOwner="000000000001",
-            status=403)
+    refused(
+        "AccessDenied",
+        s3.get_object,
+        Bucket=BUCKET,
+        Key="cond",
+        ExpectedBucketOwner="000000000001",
+        status=403,
+    )
 
 # --- the end
 

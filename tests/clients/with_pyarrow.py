@@ -10,8 +10,13 @@ from scenario import *
 
 BUCKET = bucket("pyarrow")
 s3 = fs.S3FileSystem(
-    access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION, scheme="http",
-    endpoint_override=ENDPOINT.split("//")[1], allow_bucket_creation=True, allow_bucket_deletion=True,
+    access_key=ACCESS_KEY,
+    secret_key=SECRET_KEY,
+    region=REGION,
+    scheme="http",
+    endpoint_override=ENDPOINT.split("//")[1],
+    allow_bucket_creation=True,
+    allow_bucket_deletion=True,
 )
 BLOCK = 4 * MIB
 
@@ -53,7 +58,9 @@ with check("random access to a large object"):
         equal(file.size(), len(whole))
         for _ in range(30):
             start, length = draw.randrange(len(whole)), draw.choice([1, 4096, 70000])
-            equal(file.read_at(length, start), whole[start : start + length], f"{length} at {start}")
+            equal(
+                file.read_at(length, start), whole[start : start + length], f"{length} at {start}"
+            )
     del whole
 
 with check("odd names come back as they were"):
@@ -66,29 +73,51 @@ with check("odd names come back as they were"):
             equal(file.read(), (named_files() / name).read_bytes(), name)
 
 with check("a tree of 2,000 files is copied, and found unchanged"):
-    fs.copy_files(str(tree_files()), f"{BUCKET}/tree", source_filesystem=fs.LocalFileSystem(),
-                  destination_filesystem=s3)
-    files = {str(path.relative_to(tree_files())): path for path in tree_files().rglob("*") if path.is_file()}
+    fs.copy_files(
+        str(tree_files()),
+        f"{BUCKET}/tree",
+        source_filesystem=fs.LocalFileSystem(),
+        destination_filesystem=s3,
+    )
+    files = {
+        str(path.relative_to(tree_files())): path
+        for path in tree_files().rglob("*")
+        if path.is_file()
+    }
     found = {entry.path.removeprefix(f"{BUCKET}/tree/"): entry.size for entry in listed("tree")}
     # What a sync would transfer: names or sizes that differ.
     equal({name: path.stat().st_size for name, path in files.items()}, found, "the listing")
 
 with check("the tree copied back is the same"):
     back = scratch("tree")
-    fs.copy_files(f"{BUCKET}/tree", str(back), source_filesystem=s3,
-                  destination_filesystem=fs.LocalFileSystem())
+    fs.copy_files(
+        f"{BUCKET}/tree",
+        str(back),
+        source_filesystem=s3,
+        destination_filesystem=fs.LocalFileSystem(),
+    )
     same_tree(tree_files(), back)
 
 with check("a partitioned Parquet data set is written, read and filtered"):
     rows = 300_000
-    table = pyarrow.table({
-        "part": [f"p{number % 5}" for number in range(rows)],
-        "number": list(range(rows)),
-        "text": [f"row {number * 7919 % rows}" for number in range(rows)],
-    })
-    pyarrow.dataset.write_dataset(table, f"{BUCKET}/data", filesystem=s3, format="parquet",
-                                  partitioning=["part"], partitioning_flavor="hive")
-    data = pyarrow.dataset.dataset(f"{BUCKET}/data", filesystem=s3, format="parquet", partitioning="hive")
+    table = pyarrow.table(
+        {
+            "part": [f"p{number % 5}" for number in range(rows)],
+            "number": list(range(rows)),
+            "text": [f"row {number * 7919 % rows}" for number in range(rows)],
+        }
+    )
+    pyarrow.dataset.write_dataset(
+        table,
+        f"{BUCKET}/data",
+        filesystem=s3,
+        format="parquet",
+        partitioning=["part"],
+        partitioning_flavor="hive",
+    )
+    data = pyarrow.dataset.dataset(
+        f"{BUCKET}/data", filesystem=s3, format="parquet", partitioning="hive"
+    )
     equal(data.count_rows(), rows)
     found = data.to_table(filter=pyarrow.compute.field("part") == "p3", columns=["number"])
     equal(sorted(found["number"].to_pylist()), list(range(3, rows, 5)))

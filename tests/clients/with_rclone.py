@@ -8,14 +8,16 @@ from scenario import *
 
 BUCKET = bucket("rclone")
 REMOTE = f"havre:{BUCKET}"
-os.environ.update({
-    "RCLONE_CONFIG": "/dev/null",
-    "RCLONE_CONFIG_HAVRE_TYPE": "s3",
-    "RCLONE_CONFIG_HAVRE_PROVIDER": "Other",
-    "RCLONE_CONFIG_HAVRE_ENV_AUTH": "true",
-    "RCLONE_CONFIG_HAVRE_ENDPOINT": ENDPOINT,
-    "RCLONE_CONFIG_HAVRE_REGION": REGION,
-})
+os.environ.update(
+    {
+        "RCLONE_CONFIG": "/dev/null",
+        "RCLONE_CONFIG_HAVRE_TYPE": "s3",
+        "RCLONE_CONFIG_HAVRE_PROVIDER": "Other",
+        "RCLONE_CONFIG_HAVRE_ENV_AUTH": "true",
+        "RCLONE_CONFIG_HAVRE_ENDPOINT": ENDPOINT,
+        "RCLONE_CONFIG_HAVRE_REGION": REGION,
+    }
+)
 
 
 def rclone(*arguments):
@@ -44,17 +46,25 @@ with check("copy of 200 MiB in parts, and a check of every byte"):
 with check("odd names come back as they were"):
     back = scratch("names")
     rclone("copy", named_files(), f"{REMOTE}/names/")
-    equal(sorted(rclone("lsf", "-R", "--files-only", f"{REMOTE}/names/").splitlines()), sorted(NAMES))
+    equal(
+        sorted(rclone("lsf", "-R", "--files-only", f"{REMOTE}/names/").splitlines()), sorted(NAMES)
+    )
     rclone("copy", f"{REMOTE}/names/", back)
     same_tree(named_files(), back)
 
 with check("sync of a tree of 2,000 files"):
     rclone("sync", "--transfers", "8", "--checkers", "8", tree_files(), f"{REMOTE}/tree/")
-    equal(json.loads(rclone("size", "--json", f"{REMOTE}/tree/"))["count"], TREE_FILES, "files listed")
+    equal(
+        json.loads(rclone("size", "--json", f"{REMOTE}/tree/"))["count"], TREE_FILES, "files listed"
+    )
 
 with check("sync again transfers nothing"):
     said = rclone("sync", "-v", "--stats", "0", tree_files(), f"{REMOTE}/tree/")
-    equal([line for line in said.splitlines() if "Copied" in line or "Updated" in line], [], "what it did")
+    equal(
+        [line for line in said.splitlines() if "Copied" in line or "Updated" in line],
+        [],
+        "what it did",
+    )
 
 with check("check finds no difference, and sync down gives the same tree"):
     rclone("check", tree_files(), f"{REMOTE}/tree/")

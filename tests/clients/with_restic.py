@@ -8,11 +8,13 @@ import subprocess
 from scenario import *
 
 BUCKET = bucket("restic")
-os.environ.update({
-    "RESTIC_REPOSITORY": f"s3:{ENDPOINT}/{BUCKET}/repository",
-    "RESTIC_PASSWORD": "a password of the test",
-    "RESTIC_CACHE_DIR": str(WORK / "cache"),
-})
+os.environ.update(
+    {
+        "RESTIC_REPOSITORY": f"s3:{ENDPOINT}/{BUCKET}/repository",
+        "RESTIC_PASSWORD": "a password of the test",
+        "RESTIC_CACHE_DIR": str(WORK / "cache"),
+    }
+)
 
 
 def restic(*arguments):
@@ -41,7 +43,11 @@ with check("check --read-data"):
 with check("a second backup of the same files adds no data"):
     said = restic("backup", "--host", "scenario", "--json", SOURCE)
     summary = json.loads(said.strip().splitlines()[-1])
-    equal((summary["files_new"], summary["files_changed"], summary["data_blobs"]), (0, 0, 0), "what it added")
+    equal(
+        (summary["files_new"], summary["files_changed"], summary["data_blobs"]),
+        (0, 0, 0),
+        "what it added",
+    )
 
 with check("restore gives the same files"):
     back = scratch("back")

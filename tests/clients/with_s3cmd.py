@@ -44,7 +44,9 @@ for name, length in SIZES.items():
 with check("odd names come back as they were"):
     back = scratch("names")
     s3cmd("put", "--recursive", f"{named_files()}/", f"{S3}/names/")
-    listed = [line.split(f"{S3}/names/", 1)[1] for line in s3cmd("ls", "-r", f"{S3}/names/").splitlines()]
+    listed = [
+        line.split(f"{S3}/names/", 1)[1] for line in s3cmd("ls", "-r", f"{S3}/names/").splitlines()
+    ]
     equal(sorted(name.strip() for name in listed), sorted(name.strip() for name in NAMES))
     s3cmd("get", "--recursive", f"{S3}/names/", f"{back}/")
     same_tree(named_files(), back)

@@ -34,7 +34,8 @@ async function check(name, body) {
 function equal(actual, expected, what = "value") {
   const [left, right] = [JSON.stringify(actual), JSON.stringify(expected)];
   if (left !== right) {
-    throw new Error(`${what} is ${String(left).slice(0, 400)}, expected ${String(right).slice(0, 400)}`);
+    const [found, expected] = [left, right].map((value) => String(value).slice(0, 400));
+    throw new Error(`${what} is ${found}, expected ${expected}`);
   }
 }
 
@@ -165,10 +166,11 @@ await check("odd names come back as they were", async () => {
 
 await check("metadata, conditions, ranges and copies", async () => {
   const Key = "small";
-  const put = { Bucket, Key, Body: "0123456789", Metadata: { colour: "blue" }, ContentType: "text/x" };
+  const Metadata = { colour: "blue" };
+  const put = { Bucket, Key, Body: "0123456789", Metadata, ContentType: "text/x" };
   const { ETag } = await s3.send(new PutObjectCommand(put));
   const head = await s3.send(new HeadObjectCommand({ Bucket, Key, ChecksumMode: "ENABLED" }));
-  equal([head.Metadata, head.ContentType, head.ETag], [{ colour: "blue" }, "text/x", ETag], "the head");
+  equal([head.Metadata, head.ContentType, head.ETag], [Metadata, "text/x", ETag], "the head");
   equal((await bodyOf(Key, { Range: "bytes=2-4" })).toString(), "234", "a range");
   await refused("PreconditionFailed", 412, new PutObjectCommand({ ...put, IfNoneMatch: "*" }));
   const CopySource = `${Bucket}/${Key}`;
@@ -183,7 +185,8 @@ await check("a tree of 2,000 files is put, and found unchanged", async () => {
     const Key = `tree/${relative(tree, path)}`;
     await s3.send(new PutObjectCommand({ Bucket, Key, Body: readFileSync(path) }));
   });
-  const expected = paths.map((path) => [`tree/${relative(tree, path)}`, statSync(path).size]).sort();
+  const named = (path) => [`tree/${relative(tree, path)}`, statSync(path).size];
+  const expected = paths.map(named).sort();
   const seen = (await listed("tree/")).map((entry) => [entry.Key, entry.Size]).sort();
   equal(seen, expected, "the listing");
   await each(paths, async (path) => {

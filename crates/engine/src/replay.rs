@@ -429,7 +429,8 @@ impl Replay<'_> {
         let mut end = None;
         while end.is_none() {
             let next = match packs.next().await {
-                // Too few shards to be a pack that was acknowledged, or a gap that the next one shows.
+                // Too few shards to be a pack that was acknowledged, or a gap that the next one
+                // shows.
                 Some(None) => {
                     self.report.off_chain += 1;
                     continue;
@@ -505,8 +506,8 @@ impl Replay<'_> {
     }
 }
 
-/// How far a chain has been followed. A pack counts once the next one names it, or nothing comes after
-/// it.
+/// How far a chain has been followed. A pack counts once the next one names it, or nothing comes
+/// after it.
 struct Cursor {
     chain: ChainId,
     /// The last pack that counts.

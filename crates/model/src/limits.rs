@@ -87,8 +87,8 @@ const _: () = assert!(JOURNAL_QUEUE_BYTES_MAX >= 2 * RECORD_BYTES_MAX);
 // The largest object's manifest fits a record, at the widths of six-site placements (the widest
 // geometry is checked at run time, when the record is encoded).
 const _: () = assert!(
-    EXTENTS_PER_OBJECT_MAX as usize * 128 + PARTS_MAX as usize * PART_MANIFEST_BYTES_MAX
-        < RECORD_BYTES_MAX
+    EXTENTS_PER_OBJECT_MAX * 128 + PARTS_MAX as u64 * (PART_MANIFEST_BYTES_MAX as u64)
+        < RECORD_BYTES_MAX as u64
 );
 // The largest multipart object is reachable.
 const _: () = assert!(PART_BYTES_MAX * PARTS_MAX as u64 >= OBJECT_BYTES_MAX);

@@ -14,16 +14,18 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 /// A site as it is configured.
 ///
-/// | URL | options (those in bold are needed) |
-/// | --- | --- |
-/// | `/path`, `file:///path` | none |
-/// | `memory:` | none |
-/// | `s3://bucket/prefix` | **region**, **access_key_id**, **secret_access_key**, endpoint, session_token, role_arn, external_id, storage_class, virtual_host_style |
-/// | `oss://bucket/prefix` | **endpoint**, **access_key_id**, **access_key_secret**, security_token, role_arn, external_id, addressing_style |
-/// | `gcs://bucket/prefix` | **credential** (base64 of the JSON), **credential_path** or **token**; endpoint, storage_class |
-/// | `azblob://container/prefix` | **endpoint**, **account_key** or **sas_token**; account_name |
-/// | `webdav://host:port/path`, `webdavs://` | username, password, token |
-/// | `sftp://user@host:port/path` | key (path of the private key), known_hosts ("strict", "accept", "add") |
+/// Options by URL, those in bold needed:
+/// - `/path`, `file:///path`, `memory:`: none.
+/// - `s3://bucket/prefix`: **region**, **access_key_id**, **secret_access_key**, endpoint,
+///   session_token, role_arn, external_id, storage_class, virtual_host_style.
+/// - `oss://bucket/prefix`: **endpoint**, **access_key_id**, **access_key_secret**,
+///   security_token, role_arn, external_id, addressing_style.
+/// - `gcs://bucket/prefix`: **credential** (base64 of the JSON), **credential_path** or
+///   **token**; endpoint, storage_class.
+/// - `azblob://container/prefix`: **endpoint**, **account_key** or **sas_token**; account_name.
+/// - `webdav://host:port/path`, `webdavs://`: username, password, token.
+/// - `sftp://user@host:port/path`: key (path of the private key), known_hosts ("strict",
+///   "accept", "add").
 ///
 /// `credentials = "environment"` takes the place of the credentials of S3, OSS, GCS and Azure: the
 /// process's environment, its configuration files and its machine's identity are then asked. HTTP

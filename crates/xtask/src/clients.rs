@@ -1,7 +1,7 @@
 //! Runs the client scenarios of `tests/clients` against a server.
 //!
-//! **Invariant.** A scenario that ends badly without saying what failed counts as one failure, and one
-//! that says nothing at all does too.
+//! **Invariant.** A scenario that ends badly without saying what failed counts as one failure, and
+//! one that says nothing at all does too.
 //!
 //! **Deliberately absent.** What the scenarios check: it stands in their scripts.
 //!
@@ -154,8 +154,9 @@ fn count(text: &str) -> Tally {
     tally
 }
 
-/// With two of six sites gone, 3+3 cannot promise that a third jurisdiction may go too, and a trial's
-/// policy then refuses writes. This run is about the data path, so its policy says "degrade".
+/// With two of six sites gone, 3+3 cannot promise that a third jurisdiction may go too, and a
+/// trial's policy then refuses writes. This run is about the data path, so its policy says
+/// "degrade".
 fn allow_degraded(data: &Path) -> Result<()> {
     let path = data.join("havre.toml");
     let text = fs::read_to_string(&path).context("read havre.toml; was `havre up` run?")?;

@@ -1,7 +1,7 @@
 //! Puts in place what the tests need and Rust does not bring: client programs and libraries.
 //!
-//! **Invariant.** Each step looks first and does nothing when its result is there; nothing but Debian
-//! packages is written outside `target/`.
+//! **Invariant.** Each step looks first and does nothing when its result is there; nothing but
+//! Debian packages is written outside `target/`.
 //!
 //! **Deliberately absent.** Versions: those of the Python and npm clients stand in
 //! `tests/clients/requirements.txt` and `tests/clients/package.json`.

@@ -1,7 +1,7 @@
 //! `cargo xtask layers`: compares `layers.toml` with what the packages really depend on.
 //!
-//! **Invariant.** Every edge between packages of the workspace is listed, every listed edge exists, and
-//! the claims of absence hold transitively, other people's packages included.
+//! **Invariant.** Every edge between packages of the workspace is listed, every listed edge exists,
+//! and the claims of absence hold transitively, other people's packages included.
 //!
 //! **Deliberately absent.** Reasons. They stand in `layers.toml`, beside the edges.
 //!

@@ -1,10 +1,10 @@
 //! The project's own tools. `cargo xtask help` lists them.
 //!
-//! **Invariant.** What CI runs is `cargo xtask test` and nothing else, so that a machine at hand can
-//! run the same.
+//! **Invariant.** What CI runs is `cargo xtask test` and nothing else, so that a machine at hand
+//! can run the same.
 //!
-//! **Deliberately absent.** A command-line library: this program is built before everything else, and
-//! its seven commands do not need one.
+//! **Deliberately absent.** A command-line library: this program is built before everything else,
+//! and its seven commands do not need one.
 //!
 //! **Crash.** All that is written lies under `target/` and may be deleted.
 
@@ -29,7 +29,7 @@ mod tidy;
 use anyhow::{Context, Result, bail};
 use report::Report;
 use server::Plan;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -45,8 +45,9 @@ usage: cargo xtask COMMAND
                        the client scenarios, with all sites or with two of them stopped
   drill kill [--rounds N] [--seed N] [--against yardstick]
                        kill -9 in the middle of a load, then look for what was acknowledged
-  drill power [--seconds N] [--seed N]
-                       the same with power cuts, on a disk of its own
+  drill power [--seconds N] [--seed N] [--against yardstick]
+                       the same with power cuts, on a disk of its own; the yardstick, which syncs
+                       nothing, has to fail it
   bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
                        measure the gateway beside s3s-fs; writes target/bench.json
 
@@ -103,7 +104,7 @@ fn run_clients(mut words: Words) -> Result<()> {
         true => clients::Mode::TwoStopped,
         false => clients::Mode::Healthy,
     };
-    let plan = plan(&mut words, "clients")?;
+    let plan = planner(&mut words)?(&suite::scratch("clients")?)?;
     let only = words.rest()?;
     install::all()?;
     if mode == clients::Mode::TwoStopped {
@@ -122,15 +123,15 @@ fn run_drill(mut words: Words) -> Result<()> {
     match name.as_str() {
         "kill" => {
             let options = drill::Options::kill(words.value("--rounds")?.unwrap_or(200), seed);
-            let plan = plan(&mut words, "drill-kill")?;
+            let plan = planner(&mut words)?(&suite::scratch("drill-kill")?)?;
             words.end()?;
             report.step("drill: kill -9", || drill::kill(&plan, &options));
         }
         "power" => {
             let options = drill::Options::power(words.value("--seconds")?.unwrap_or(60), seed);
-            let gateway = gateway(&mut words)?;
+            let plan = planner(&mut words)?;
             words.end()?;
-            report.step("drill: power cut", || drill::power(&gateway, &options));
+            report.step("drill: power cut", || drill::power(plan, &options));
         }
         other => bail!("no drill {other}; there are kill and power"),
     }
@@ -160,14 +161,18 @@ fn gateway(words: &mut Words) -> Result<PathBuf> {
     }
 }
 
-/// The server that `--against` names, over a new data directory.
-fn plan(words: &mut Words, name: &str) -> Result<Plan> {
-    let data = suite::scratch(name)?;
-    match words.value::<String>("--against")?.as_deref() {
-        None | Some("havre") => Plan::gateway(&gateway(words)?, &data),
-        Some("yardstick") => Plan::yardstick(&bench::build_yardstick()?, &data, true),
+/// How to start the server that `--against` names over a data directory.
+fn planner(words: &mut Words) -> Result<impl FnOnce(&Path) -> Result<Plan>> {
+    let yardstick = match words.value::<String>("--against")?.as_deref() {
+        None | Some("havre") => false,
+        Some("yardstick") => true,
         Some(other) => bail!("--against havre or yardstick, not {other}"),
-    }
+    };
+    let program = if yardstick { bench::build_yardstick()? } else { gateway(words)? };
+    Ok(move |data: &Path| match yardstick {
+        true => Plan::yardstick(&program, data, true),
+        false => Plan::gateway(&program, data),
+    })
 }
 
 /// The words of a command line, taken one after another.

@@ -1,7 +1,7 @@
 //! The steps of a run: how long each took, what passed and what failed.
 //!
-//! **Invariant.** A step that ends in an error counts as one failure, so that the closing line cannot
-//! say "0 failed" over a run that was cut short.
+//! **Invariant.** A step that ends in an error counts as one failure, so that the closing line
+//! cannot say "0 failed" over a run that was cut short.
 //!
 //! **Deliberately absent.** Colours and progress bars: the same text is read in CI.
 //!

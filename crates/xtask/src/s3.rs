@@ -1,7 +1,7 @@
 //! A small, fast S3 client: HTTP/1.1 with keep-alive over a blocking socket, SigV4 in the header.
 //!
-//! **Invariant.** One request at a time per connection; a connection whose answer was not read to its
-//! end is never used again.
+//! **Invariant.** One request at a time per connection; a connection whose answer was not read to
+//! its end is never used again.
 //!
 //! **Deliberately absent.** TLS, redirects, retries and XML: the load that measures a server on two
 //! cores must not be the heavier half of the work, and a retry would hide what a drill looks for.

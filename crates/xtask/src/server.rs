@@ -2,8 +2,8 @@
 //!
 //! **Invariant.** A server started here dies with its value, so that no run leaves one behind.
 //!
-//! **Deliberately absent.** Any knowledge of the server's insides: what is measured comes from `/proc`
-//! and from `/metrics`.
+//! **Deliberately absent.** Any knowledge of the server's insides: what is measured comes from
+//! `/proc` and from `/metrics`.
 //!
 //! **Crash.** [`Server::kill`] *is* the crash. The data stay where they were.
 

@@ -1,10 +1,10 @@
 //! `cargo xtask test`: everything that has to hold before a change lands, one step after another.
 //!
-//! **Invariant.** Every step runs, whatever failed before it, except where it would need what is not
-//! there; the closing line counts all of them.
+//! **Invariant.** Every step runs, whatever failed before it, except where it would need what is
+//! not there; the closing line counts all of them.
 //!
-//! **Deliberately absent.** Parallel steps: two cores are the smallest machine, and timings in a log
-//! are worth more than minutes.
+//! **Deliberately absent.** Parallel steps: two cores are the smallest machine, and timings in a
+//! log are worth more than minutes.
 //!
 //! **Crash.** `target/` keeps what was built and installed; the next run goes on from there.
 
@@ -65,7 +65,8 @@ pub(crate) fn test(options: &Options) -> Result<()> {
                 drill::kill(&plan, &drill::Options::kill(KILL_ROUNDS, None))
             });
             report.step("drill: power cut", || {
-                drill::power(&gateway, &drill::Options::power(POWER_SECONDS, None))
+                let plan = |data: &Path| Plan::gateway(&gateway, data);
+                drill::power(plan, &drill::Options::power(POWER_SECONDS, None))
             });
         }
     }
@@ -138,7 +139,8 @@ mod tests {
     fn the_result_lines_of_all_test_programs_are_added_up() {
         let text = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out\n\
                     noise\n\
-                    test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n";
+                    test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; \
+                    0 filtered out\n";
         assert_eq!(count(text), Tally { passed: 15, failed: 2, skipped: Vec::new() });
     }
 }

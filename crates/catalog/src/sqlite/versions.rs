@@ -43,8 +43,8 @@ const INSERT_TOMBSTONE: &str = "INSERT INTO tombstone (bucket, key, version, seq
      VALUES ($1, $2, $3, $4) ON CONFLICT (bucket, key, version) \
      DO UPDATE SET seq = excluded.seq WHERE tombstone.seq < excluded.seq";
 const INSERT: &str = "INSERT INTO version (bucket, key, newest_first, older, marker, bytes, \
-     modified, etag, checksum, storage_class, version, null_version, extents, legal_hold, retention_mode, \
-     retain_until) \
+     modified, etag, checksum, storage_class, version, null_version, extents, legal_hold, \
+     retention_mode, retain_until) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 const INSERT_MANIFEST: &str = "INSERT INTO manifest (seq, pack, pack_offset, pack_len, record) \
      VALUES ($1, $2, $3, $4, $5)";

@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: the gateway beside a plain S3 server, on the same machine, in the same minutes.
+//! `cargo xtask bench`: the gateway beside a plain S3 server, on the same machine, in the same
+//! minutes.
 //!
-//! **Invariant.** Both are measured in turns of a few seconds, so that what else the machine does falls
-//! on both, and a ratio is the median of the turns' ratios.
+//! **Invariant.** Both are measured in turns of a few seconds, so that what else the machine does
+//! falls on both, and a ratio is the median of the turns' ratios.
 //!
 //! **Deliberately absent.** Absolute promises: a figure means something only beside its yardstick.
 //!

@@ -3,8 +3,8 @@
 //! **Invariant.** Connections are open and objects are there before the clock starts, and an answer
 //! that is not the expected one ends the bench: a fast error is no result.
 //!
-//! **Deliberately absent.** A check of every byte; the client scenarios do that, and here it would cost
-//! more than the server's work.
+//! **Deliberately absent.** A check of every byte; the client scenarios do that, and here it would
+//! cost more than the server's work.
 //!
 //! **Crash.** Nothing is kept.
 

@@ -1,8 +1,8 @@
 //! What a key may hold after a crash, from what was asked and what was acknowledged.
 //!
-//! **Invariant.** A state is allowed exactly if some order of the writes, in which a write that ended
-//! before another began comes first, leaves it. A write without an answer may have happened or not, but
-//! never by half and never later than the restart.
+//! **Invariant.** A state is allowed exactly if some order of the writes, in which a write that
+//! ended before another began comes first, leaves it. A write without an answer may have happened
+//! or not, but never by half and never later than the restart.
 //!
 //! **Deliberately absent.** What other keys hold: S3 orders writes of one key only.
 //!

@@ -1,10 +1,10 @@
 //! Looks, after a restart, whether everything is as the histories allow.
 //!
-//! **Invariant.** What it has seen once is certain from then on: a write without an answer that is not
-//! there after the restart must never appear, and one that is there must never vanish.
+//! **Invariant.** What it has seen once is certain from then on: a write without an answer that is
+//! not there after the restart must never appear, and one that is there must never vanish.
 //!
-//! **Deliberately absent.** The server's own opinion: only what a client can read counts, and what lies
-//! at the sites.
+//! **Deliberately absent.** The server's own opinion: only what a client can read counts, and what
+//! lies at the sites.
 //!
 //! **Crash.** Nothing is kept.
 
@@ -65,7 +65,23 @@ pub(super) fn judge(
     }
     verdict.uploads = settle_uploads(load, connection, random)?;
     check_listing(load, connection)?;
+    check_buckets(load, connection)?;
     Ok(verdict)
+}
+
+/// Every bucket whose creation was acknowledged is there; then it goes.
+fn check_buckets(load: &Load, connection: &mut Connection) -> Result<()> {
+    let mut buckets = load.buckets.lock().expect("no worker panics");
+    for name in buckets.drain(..) {
+        let path = format!("/{name}");
+        for method in ["HEAD", "DELETE"] {
+            let request = Request { method, path: &path, ..Request::default() };
+            connection
+                .expect(&request, Keep::Body)
+                .with_context(|| format!("bucket {name} was acknowledged"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads one key and fails unless its history allows what is there.
@@ -84,7 +100,8 @@ fn look(load: &Load, connection: &mut Connection, key: &str, history: &History) 
     found.copied().with_context(|| {
         let bytes = answer.body.len();
         format!(
-            "{key} answered {} with {bytes} bytes; its history allows {allowed:?} alone: {history:?}",
+            "{key} answered {} with {bytes} bytes; its history allows {allowed:?} alone: \
+             {history:?}",
             answer.status
         )
     })
@@ -94,7 +111,8 @@ fn is_content(body: &[u8], content: &Content) -> bool {
     body.len() == content.length() && body == content.bytes()
 }
 
-/// Completes or aborts every upload, and returns how many there were. Acknowledged parts must be there.
+/// Completes or aborts every upload, and returns how many there were. Acknowledged parts must be
+/// there.
 fn settle_uploads(load: &Load, connection: &mut Connection, random: &mut Random) -> Result<u64> {
     let uploads = std::mem::take(&mut *load.uploads.lock().expect("no worker panics"));
     let mut count = 0;

@@ -1,9 +1,11 @@
-//! The mixed load that a drill interrupts: puts of many sizes, overwrites, deletes, copies, uploads.
+//! The mixed load that a drill interrupts: puts of many sizes, overwrites, deletes, copies,
+//! uploads.
 //!
 //! **Invariant.** Every write stands in its key's history before it is sent, and its answer stands
 //! there before the worker goes on, so that the judge knows all that the server may have done.
 //!
-//! **Deliberately absent.** Retries. An error after the crash is the point; one before it is a failure.
+//! **Deliberately absent.** Retries. An error after the crash is the point; one before it is a
+//! failure.
 //!
 //! **Crash.** Workers end at the first error after [`Load::stop`] was called.
 
@@ -48,6 +50,8 @@ pub(super) struct Load {
     pub(super) unavailable: AtomicU64,
     pub(super) keys: Mutex<BTreeMap<String, History>>,
     pub(super) uploads: Mutex<Vec<Upload>>,
+    /// Buckets whose creation was acknowledged.
+    pub(super) buckets: Mutex<Vec<String>>,
 }
 
 impl Load {
@@ -61,6 +65,7 @@ impl Load {
             unavailable: AtomicU64::new(0),
             keys: Mutex::new(BTreeMap::new()),
             uploads: Mutex::new(Vec::new()),
+            buckets: Mutex::new(Vec::new()),
         }
     }
 
@@ -135,7 +140,8 @@ pub(super) fn work(
     let mut worker = Worker { load, connection, number, random };
     loop {
         let outcome = worker.step();
-        // The flag is raised before the server is killed: an error that came first is the server's own.
+        // The flag is raised before the server is killed: an error that came first is the server's
+        // own.
         let stopping = load.stopping.load(Ordering::SeqCst);
         match outcome {
             Ok(()) if stopping => return Ok(()),
@@ -172,6 +178,7 @@ impl Worker<'_> {
             64..78 => self.delete(),
             78..86 => self.copy(),
             86..93 => self.upload(),
+            93 => self.bucket(),
             _ => self.read(),
         }
     }
@@ -240,6 +247,19 @@ impl Worker<'_> {
             (200, State::Present(content)) if answer.body == content.bytes() => Ok(()),
             (status, _) => bail!("{key} holds {state:?} and answered {status}"),
         }
+    }
+
+    fn bucket(&mut self) -> Result<()> {
+        let name = format!("drill-{}", self.load.seeds.fetch_add(1, Ordering::SeqCst));
+        let path = format!("/{name}");
+        let request = Request { method: "PUT", path: &path, ..Request::default() };
+        let answer = self.connection.send(&request, Keep::Body)?;
+        match answer.status {
+            200 => self.load.buckets.lock().expect("no worker panics").push(name),
+            500.. => {}
+            other => bail!("making bucket {name} answered {other}: {}", answer.text()),
+        }
+        Ok(())
     }
 
     fn upload(&mut self) -> Result<()> {

@@ -70,13 +70,13 @@ pub(crate) fn kill(plan: &Plan, options: &Options) -> Result<Tally> {
     Ok(Tally { passed, ..Tally::default() })
 }
 
-/// Rounds of power cuts, where that is permitted.
-pub(crate) fn power(gateway: &Path, options: &Options) -> Result<Tally> {
+/// Rounds of power cuts, where that is permitted; `plan` starts a server over a folder of the disk.
+pub(crate) fn power(plan: impl FnOnce(&Path) -> Result<Plan>, options: &Options) -> Result<Tally> {
     let mut disk = match power::Disk::make("drill-power")? {
         Ok(disk) => disk,
         Err(reason) => return Ok(Tally::skip(format!("power cuts: {reason}"))),
     };
-    let plan = Plan::gateway(gateway, &disk.mount_point().join("data"))?;
+    let plan = plan(&disk.mount_point().join("data"))?;
     let passed = crash_rounds("power", options, &plan, |server| disk.cut(server))?;
     disk.remove()?;
     Ok(Tally { passed, ..Tally::default() })

@@ -1,7 +1,7 @@
 //! A disk whose power can be cut: an ext4 image behind a loop device.
 //!
-//! **Invariant.** After a cut only what the file system had made durable is there: `EXT4_IOC_SHUTDOWN`
-//! without a flush of the log drops the rest.
+//! **Invariant.** After a cut only what the file system had made durable is there:
+//! `EXT4_IOC_SHUTDOWN` without a flush of the log drops the rest.
 //!
 //! **Deliberately absent.** Torn sectors and lying caches; the ioctl cannot make them.
 //!
@@ -30,7 +30,7 @@ impl Disk {
     pub(super) fn make(name: &str) -> Result<Result<Self, String>> {
         let folder = target().join("data").join(name);
         let disk = Self { image: folder.join("disk.img"), mount_point: folder.join("mount") };
-        let _ = disk.unmount();
+        disk.unmount()?;
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&disk.mount_point)?;
         File::create(&disk.image)?.set_len(DISK_BYTES)?;
@@ -68,10 +68,18 @@ impl Disk {
         run(&mut mount, "power-mount", DEADLINE).map(drop)
     }
 
+    fn is_mounted(&self) -> Result<bool> {
+        let mounts = fs::read_to_string("/proc/mounts").context("read the mounts")?;
+        let point = self.mount_point.to_string_lossy();
+        Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(&*point)))
+    }
+
     fn unmount(&self) -> Result<()> {
         // The killed server's files may take a moment to close.
         for _ in 0..50 {
-            if Command::new("umount").arg("-q").arg(&self.mount_point).status()?.success() {
+            if !self.is_mounted()?
+                || Command::new("umount").arg("-q").arg(&self.mount_point).status()?.success()
+            {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));

@@ -1,4 +1,5 @@
-//! Looks at the sites' folders after garbage collection: nothing needed is gone, nothing else is left.
+//! Looks at the sites' folders after garbage collection: nothing needed is gone, nothing else is
+//! left.
 //!
 //! **Invariant.** The count comes from the folders themselves, not from the collector's own report.
 //!

@@ -1,7 +1,8 @@
 //! Ties each document of a stored format to the code that reads and writes it.
 //!
-//! **Invariant.** Neither changes alone: a document in `docs/formats` carries the hash of its code in
-//! lines `<!-- source: crates/.../frame.rs sha256:<64 hex> -->`, comments, tests and layout left out.
+//! **Invariant.** Neither changes alone: a document in `docs/formats` carries the hash of its code
+//! in lines `<!-- source: crates/.../frame.rs sha256:<64 hex> -->`, comments, tests and layout left
+//! out.
 //!
 //! **Deliberately absent.** A comparison of what both say; the hash only makes somebody look.
 //!

@@ -1,10 +1,11 @@
-//! Reads Rust source just well enough: what is comment, what is literal, where functions begin and end.
+//! Reads Rust source just well enough: what is comment, what is literal, where functions begin and
+//! end.
 //!
-//! **Invariant.** The blanked texts have the same lines as the original, so that a line number means
-//! the same in each.
+//! **Invariant.** The blanked texts have the same lines as the original, so that a line number
+//! means the same in each.
 //!
-//! **Deliberately absent.** A grammar. A full parser would be the largest dependency of the smallest
-//! crate, and the rules need braces and names only.
+//! **Deliberately absent.** A grammar. A full parser would be the largest dependency of the
+//! smallest crate, and the rules need braces and names only.
 //!
 //! **Crash.** Nothing is kept.
 

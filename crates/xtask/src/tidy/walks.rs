@@ -41,8 +41,8 @@ fn paths(file: &File, source: &Source) -> Vec<Vec<String>> {
     source.functions.iter().map(|function| whole(&function.path)).collect()
 }
 
-/// `true` when `wanted` names the function at `path`: the same name, and before it some of the path's
-/// parts in order, since re-exports shorten paths.
+/// `true` when `wanted` names the function at `path`: the same name, and before it some of the
+/// path's parts in order, since re-exports shorten paths.
 fn is_named(path: &[String], wanted: &[&str]) -> bool {
     let (Some((name, outer)), Some((wanted_name, wanted_outer))) =
         (path.split_last(), wanted.split_last())
