@@ -162,7 +162,7 @@ fn gateway(words: &mut Words) -> Result<PathBuf> {
 }
 
 /// How to start the server that `--against` names over a data directory.
-fn planner(words: &mut Words) -> Result<impl FnOnce(&Path) -> Result<Plan>> {
+fn planner(words: &mut Words) -> Result<impl FnOnce(&Path) -> Result<Plan> + use<>> {
     let yardstick = match words.value::<String>("--against")?.as_deref() {
         None | Some("havre") => false,
         Some("yardstick") => true,
