@@ -21,12 +21,14 @@ use crate::credentials::Credentials;
 use crate::error::unavailable;
 use crate::features;
 use crate::hosts::Domains;
+use crate::keepalive::{self, Answering, may_wait};
 use crate::query::Query;
 use crate::s3::conditions::Conditions;
 use crate::s3::range::ByteRange;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use havre_model::ports::Runtime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
 use s3s::access::{S3Access, S3AccessContext};
@@ -38,6 +40,8 @@ use s3s::stream::ByteStream as _;
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
 
 /// Headers that end here: they were checked, or are carried in [`Admitted`].
 const CONSUMED: [&str; 14] = [
@@ -84,6 +88,7 @@ pub(crate) struct Gate {
     pub(crate) domains: Domains,
     /// Bytes of documents that may be in memory.
     pub(crate) documents: Arc<Semaphore>,
+    pub(crate) runtime: Arc<dyn Runtime>,
 }
 
 #[async_trait::async_trait]
@@ -93,8 +98,21 @@ impl S3Route for Gate {
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        let (request, _document) = self.admit(request).await?;
-        let response = self.inner.call(request).await.map_err(|error| {
+        let Onward { request, document, may_wait } = self.admit(request).await?;
+        let inner = self.inner.clone();
+        let answering = async move {
+            let response = inner.call(request).await;
+            drop(document);
+            response
+        };
+        // What is polled after this function returned must not log either.
+        let answering: Answering = Box::pin(answering.with_subscriber(Dispatch::none()));
+        let answer = if may_wait {
+            keepalive::answer(answering, self.runtime.clone()).await
+        } else {
+            answering.await
+        };
+        let response = answer.map_err(|error| {
             tracing::error!(error = %error, "write a response");
             s3_error!(InternalError)
         })?;
@@ -113,8 +131,16 @@ impl S3Route for Gate {
 /// A document in memory, counted against all the others.
 type Document = Option<OwnedSemaphorePermit>;
 
+/// A request for the second instance.
+struct Onward {
+    request: Request<Body>,
+    document: Document,
+    /// Whether its answer may begin before it is known.
+    may_wait: bool,
+}
+
 impl Gate {
-    async fn admit(&self, request: S3Request<Body>) -> S3Result<(Request<Body>, Document)> {
+    async fn admit(&self, request: S3Request<Body>) -> S3Result<Onward> {
         let S3Request {
             input,
             method,
@@ -134,6 +160,8 @@ impl Gate {
         let query = Query::parse(uri.query())?;
         features::check(&method, &path, &query, &headers)?;
         let declared = declared(&method, &path, &query, &headers, trailing_headers)?;
+        let copies = headers.contains_key("x-amz-copy-source");
+        let may_wait = may_wait(&method, &path, copies, query.value("uploadId").is_some());
         let upload = is_upload(&method, &path, &headers);
         let (body, document) = if upload {
             check_length(&headers, &input)?;
@@ -162,7 +190,7 @@ impl Gate {
         *inner.headers_mut() = headers;
         *inner.extensions_mut() = extensions;
         inner.extensions_mut().insert(Admission(Arc::new(admitted)));
-        Ok((inner, document))
+        Ok(Onward { request: inner, document, may_wait })
     }
 
     /// Bucket and key. A bucket that ends at an encoded slash for us and not for a proxy is refused

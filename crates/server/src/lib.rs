@@ -28,6 +28,7 @@ mod guard;
 mod hosts;
 mod incoming;
 mod io;
+mod keepalive;
 mod listener;
 mod query;
 mod response;

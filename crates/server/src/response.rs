@@ -70,7 +70,7 @@ impl Log {
                 bytes_in,
                 bytes_out,
                 complete,
-                duration_ms = took.as_secs_f64() * 1000.0,
+                duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 "request"
             );
         });
@@ -206,7 +206,7 @@ pub(crate) fn with_ids(
 
 /// Puts character references where keys have what `s3s` cannot write; see
 /// [`crate::s3::Substitutes`].
-fn substitute(response: &mut Response<Body>) {
+pub(crate) fn substitute(response: &mut Response<Body>) {
     let Some(Substitutes(marker)) = response.extensions().get::<Substitutes>() else { return };
     let Some(document) = response.body().bytes() else { return };
     let Ok(text) = std::str::from_utf8(&document) else { return };

@@ -106,6 +106,7 @@ impl Service {
             credentials: credentials.clone(),
             domains,
             documents: Arc::new(Semaphore::new(config.limits.documents_bytes_max)),
+            runtime: ports.runtime.clone(),
         };
         // Operations live behind the gate; the outer instance has none.
         let mut outer = S3ServiceBuilder::new(NoOperations);

@@ -105,7 +105,7 @@ impl Target {
         let text = self.gateway.ok(Request::new("GET", "/bucket?list-type=2")).await.text();
         assert_eq!(elements(&text, "Key"), ["key"]);
         let text = self.gateway.ok(Request::new("GET", "/bucket?uploads")).await.text();
-        assert_eq!(elements(&text, "UploadId"), [self.upload.clone()]);
+        assert_eq!(elements(&text, "UploadId"), std::slice::from_ref(&self.upload));
         let parts = Request::new("GET", &format!("/bucket/other?uploadId={}", self.upload));
         assert_eq!(elements(&self.gateway.ok(parts).await.text(), "PartNumber"), [""; 0]);
     }
@@ -465,113 +465,83 @@ async fn b8_bodies_that_are_not_what_was_signed() {
         .await;
 }
 
+const fn is_framed(way: Way) -> bool {
+    matches!(way, Way::Streaming | Way::StreamingTrailer | Way::UnsignedTrailer)
+}
+
+const fn is_signed_by_chunk(way: Way) -> bool {
+    matches!(way, Way::Streaming | Way::StreamingTrailer)
+}
+
+/// Signs in chunks of so many bytes, where each chunk is signed, and spoils the framed body.
+fn by_chunks(
+    chunk: usize,
+    spoil: impl Fn(&str) -> String,
+) -> impl Fn(&Signer, Way, Request) -> Option<Request> {
+    move |signer, way, request| {
+        let signer = Signer { chunk, ..signer.clone() };
+        is_signed_by_chunk(way).then(|| with_body(signer.sign(way, request), &spoil))
+    }
+}
+
 #[tokio::test]
 async fn b8_chunks_that_are_not_what_was_signed() {
     let target = Target::new().await;
-    let framed = |way| matches!(way, Way::Streaming | Way::StreamingTrailer | Way::UnsignedTrailer);
-    let signed = |way| matches!(way, Way::Streaming | Way::StreamingTrailer);
     let refused = ["403 SignatureDoesNotMatch"];
-    let incomplete = ["400 IncompleteBody"];
     for chunk in 0..3 {
-        target
-            .refuses(
-                move |signer, way, request| {
-                    let signer = Signer { chunk: 4, ..signer.clone() };
-                    let spoil = move |body: &str| {
-                        let mut parts: Vec<String> =
-                            body.split("chunk-signature=").map(str::to_owned).collect();
-                        let other = if parts[chunk + 1].starts_with('0') { "1" } else { "0" };
-                        parts[chunk + 1].replace_range(0..1, other);
-                        parts.join("chunk-signature=")
-                    };
-                    (signed(way) && request.body.len() > 8)
-                        .then(|| with_body(signer.sign(way, request), spoil))
-                },
-                &refused,
-            )
-            .await;
+        let other_signature = move |body: &str| {
+            let mut parts: Vec<String> =
+                body.split("chunk-signature=").map(str::to_owned).collect();
+            let other = if parts[chunk + 1].starts_with('0') { "1" } else { "0" };
+            parts[chunk + 1].replace_range(0..1, other);
+            parts.join("chunk-signature=")
+        };
+        target.refuses(by_chunks(2, other_signature), &refused).await;
     }
-    // The bytes of a chunk.
-    target
-        .refuses(
-            |signer, way, request| {
-                signed(way).then(|| {
-                    with_body(signer.sign(way, request), |body| {
-                        body.replace("overwritten", "OVERWRITTEN").replace("part", "PART")
-                    })
-                })
-            },
-            &refused,
-        )
-        .await;
-    // Chunks in another order.
-    target
-        .refuses(
-            |signer, way, request| {
-                let signer = Signer { chunk: 2, ..signer.clone() };
-                let swap = |body: &str| {
-                    let mut lines: Vec<&str> = body.split("\r\n").collect();
-                    lines.swap(0, 2);
-                    lines.swap(1, 3);
-                    lines.join("\r\n")
-                };
-                signed(way).then(|| with_body(signer.sign(way, request), swap))
-            },
-            &refused,
-        )
-        .await;
-    // No signature on a chunk at all.
-    target
-        .refuses(
-            |signer, way, request| {
-                let strip = |body: &str| {
-                    let (head, rest) = body.split_once(";chunk-signature=").expect("one");
-                    format!("{head}{}", &rest[64..])
-                };
-                signed(way).then(|| with_body(signer.sign(way, request), strip))
-            },
-            &incomplete,
-        )
-        .await;
-    // The final chunk is missing.
-    target
-        .refuses(
-            |signer, way, request| {
-                let cut = |body: &str| {
-                    let end = body.find("\r\n0").expect("a final chunk") + 2;
-                    body[..end].to_owned()
-                };
-                framed(way).then(|| with_body(signer.sign(way, request), cut))
-            },
-            &incomplete,
-        )
-        .await;
-    // The decoded length is another.
+    let other_bytes =
+        |body: &str| body.replace("overwritten", "OVERWRITTEN").replace("part", "PART");
+    target.refuses(by_chunks(64, other_bytes), &refused).await;
+    let other_order = |body: &str| {
+        let mut lines: Vec<&str> = body.split("\r\n").collect();
+        lines.swap(0, 2);
+        lines.swap(1, 3);
+        lines.join("\r\n")
+    };
+    target.refuses(by_chunks(2, other_order), &refused).await;
+    let no_signature = |body: &str| {
+        let (head, rest) = body.split_once(";chunk-signature=").expect("one");
+        format!("{head}{}", &rest[64..])
+    };
+    target.refuses(by_chunks(64, no_signature), &["400 IncompleteBody"]).await;
+}
+
+#[tokio::test]
+async fn b8_chunks_of_another_length() {
+    let target = Target::new().await;
+    let final_chunk_missing = |signer: &Signer, way, request| {
+        let cut = |body: &str| {
+            let end = body.find("\r\n0").expect("a final chunk") + 2;
+            body[..end].to_owned()
+        };
+        is_framed(way).then(|| with_body(signer.sign(way, request), cut))
+    };
+    target.refuses(final_chunk_missing, &["400 IncompleteBody"]).await;
     for decoded in [0, 1, 1000, 1 << 40] {
-        target
-            .refuses(
-                move |signer, way, request| {
-                    let signer = Signer { decoded: Some(decoded), ..signer.clone() };
-                    framed(way).then(|| signer.sign(way, request))
-                },
-                &["400 IncompleteBody", "400 EntityTooLarge"],
-            )
-            .await;
+        let other_length = move |signer: &Signer, way, request| {
+            let signer = Signer { decoded: Some(decoded), ..signer.clone() };
+            is_framed(way).then(|| signer.sign(way, request))
+        };
+        target.refuses(other_length, &["400 IncompleteBody", "400 EntityTooLarge"]).await;
     }
-    // A chunk that claims more than there is, and a bomb.
     for size in ["ffffffff", "100000000", "7fffffffffffffff", "-1", "xyz"] {
-        target
-            .refuses(
-                move |signer, way, request| {
-                    let claim = move |body: &str| {
-                        let end = body.find([';', '\r']).expect("a header");
-                        format!("{size}{}", &body[end..])
-                    };
-                    framed(way).then(|| with_body(signer.sign(way, request), claim))
-                },
-                &["400 IncompleteBody", "400 InvalidRequest"],
-            )
-            .await;
+        let claim = move |body: &str| {
+            let end = body.find([';', '\r']).expect("a header");
+            format!("{size}{}", &body[end..])
+        };
+        let bomb = move |signer: &Signer, way, request| {
+            is_framed(way).then(|| with_body(signer.sign(way, request), claim))
+        };
+        target.refuses(bomb, &["400 IncompleteBody", "400 InvalidRequest"]).await;
     }
 }
 

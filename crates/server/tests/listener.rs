@@ -114,7 +114,7 @@ async fn a_client_that_stops_reading_is_given_up() {
     let bytes = gateway.signer().sign(Way::Header, request).bytes();
     let mut stream = TcpStream::connect(gateway.address).await.expect("connects");
     stream.write_all(&bytes).await.expect("writes");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    gateway.ports.runtime.sleep(Duration::from_secs(2)).await;
     let response =
         timeout(SOON, http::read(&mut stream, "GET")).await.expect("ends").expect("a head");
     assert!(!response.complete, "the rest was not kept for it");
@@ -145,7 +145,7 @@ async fn connections_are_bounded_and_wait_their_turn() {
     let gateway = started(|limits| limits.connections_max = 2).await;
     let one = TcpStream::connect(gateway.address).await.expect("connects");
     let two = TcpStream::connect(gateway.address).await.expect("connects");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    gateway.ports.runtime.sleep(Duration::from_millis(200)).await;
     let waiting = gateway.send(Request::new("HEAD", "/bucket"));
     let mut waiting = std::pin::pin!(waiting);
     assert!(timeout(Duration::from_millis(300), waiting.as_mut()).await.is_err(), "it has to wait");
@@ -361,9 +361,9 @@ async fn requests_under_way_end_before_the_server_does() {
     let bytes = gateway.signer().sign(Way::Header, request).bytes();
     let mut stream = TcpStream::connect(gateway.address).await.expect("connects");
     stream.write_all(&bytes[..bytes.len() - 10]).await.expect("writes");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    gateway.ports.runtime.sleep(Duration::from_millis(200)).await;
     gateway.stop();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    gateway.ports.runtime.sleep(Duration::from_millis(200)).await;
     assert!(TcpStream::connect(gateway.address).await.is_err(), "no new connections");
     stream.write_all(&bytes[bytes.len() - 10..]).await.expect("writes");
     let response = http::read(&mut stream, "PUT").await.expect("a response");
