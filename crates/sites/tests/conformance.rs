@@ -9,7 +9,10 @@ use havre_sites::{
     fault::{Faults, FaultySite},
     system,
 };
-use std::sync::Arc;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -27,7 +30,7 @@ async fn memory_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_local_directory_conforms() {
     let root = directory();
-    let sites = std::cell::Cell::new(0);
+    let sites = Cell::new(0);
     run(async || {
         sites.set(sites.get() + 1);
         let path = root.path().join(sites.get().to_string());
@@ -67,10 +70,12 @@ async fn an_s3_server_without_conditions_conforms() {
 }
 
 async fn s3(conditional: bool) {
+    let roots = RefCell::new(Vec::new());
     run(async || {
-        // Left in place: the server outlives the case.
-        let root = directory().keep();
-        let address = support::s3_server(&root).await;
+        let root = directory();
+        let address = support::s3_server(root.path()).await;
+        // The server outlives the case.
+        roots.borrow_mut().push(root);
         Arc::new(support::s3_site(&address, conditional)) as Arc<dyn Site>
     })
     .await;
@@ -78,9 +83,12 @@ async fn s3(conditional: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webdav_server_conforms() {
+    let roots = RefCell::new(Vec::new());
     run(async || {
-        let root = directory().keep();
-        let address = support::dav_server(&root).await;
+        let root = directory();
+        let address = support::dav_server(root.path()).await;
+        // The server outlives the case.
+        roots.borrow_mut().push(root);
         let url = format!("webdav://{address}/some/root");
         Arc::new(support::remote(&url, &[])) as Arc<dyn Site>
     })
@@ -98,7 +106,7 @@ async fn a_site_that_the_environment_names_conforms() {
     let options: Vec<_> = given.split(',').filter_map(|pair| pair.split_once('=')).collect();
     let random: [u8; 4] = system::ports().random();
     let run_name = u32::from_le_bytes(random);
-    let cases = std::cell::Cell::new(0);
+    let cases = Cell::new(0);
     run(async || {
         cases.set(cases.get() + 1);
         let url = format!("{}/{run_name}-{}", url.trim_end_matches('/'), cases.get());

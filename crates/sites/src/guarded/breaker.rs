@@ -1,8 +1,8 @@
 //! When to stop asking a site that does not answer, and when to ask again.
 //!
 //! **Invariant.** While a breaker is open no caller waits for the site; it opens only after
-//! silence, and stays open only while probes stay unanswered. After a probe one caller at a time
-//! tries.
+//! silence, and stays open only while probes stay unanswered. A probe proves that a site reads;
+//! whether it writes is tried by one caller at a time.
 //!
 //! **Deliberately absent.** Clocks, sleeping and the probe itself: the parent module drives this.
 //!
@@ -23,6 +23,15 @@ enum State {
     Trial {
         busy: bool,
     },
+}
+
+/// What an answered probe, which reads, says about what the breaker guards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// All: readers may come back, and the first silence opens the breaker again.
+    Proves,
+    /// That there is somebody: one caller at a time finds out the rest.
+    Hints,
 }
 
 /// Leave to ask the site. `trial` when everybody waits for this one's outcome.
@@ -50,18 +59,20 @@ pub(super) struct Breaker {
     silent_calls: u32,
     silent_since: Option<Duration>,
     silent_calls_max: u32,
+    probe: Probe,
     /// The last answer was a refusal: a full disk or a lost credential refuses the next one too.
     refused: bool,
 }
 
 impl Breaker {
-    pub(super) fn new(silent_calls_max: u32) -> Self {
+    pub(super) fn new(silent_calls_max: u32, probe: Probe) -> Self {
         let silent_calls_max = silent_calls_max.max(1);
         Self {
             state: State::Closed,
             silent_calls: 0,
             silent_since: None,
             silent_calls_max,
+            probe,
             refused: false,
         }
     }
@@ -124,10 +135,18 @@ impl Breaker {
         opens
     }
 
-    /// The probe was answered: let one caller try.
+    /// The probe was answered.
     pub(super) fn probed(&mut self) {
-        if self.state == State::Open {
-            self.state = State::Trial { busy: false };
+        if self.state != State::Open {
+            return;
+        }
+        self.silent_since = None;
+        match self.probe {
+            Probe::Proves => {
+                self.state = State::Closed;
+                self.silent_calls = self.silent_calls_max - 1;
+            }
+            Probe::Hints => self.state = State::Trial { busy: false },
         }
     }
 
@@ -148,14 +167,14 @@ mod tests {
     }
 
     fn open() -> Breaker {
-        let mut breaker = Breaker::new(1);
+        let mut breaker = Breaker::new(1, Probe::Hints);
         assert!(silent(&mut breaker));
         breaker
     }
 
     #[test]
     fn only_silence_without_an_answer_between_opens_it() {
-        let mut breaker = Breaker::new(3);
+        let mut breaker = Breaker::new(3, Probe::Hints);
         assert!(!silent(&mut breaker));
         assert!(!silent(&mut breaker));
         let pass = breaker.admit().unwrap();
@@ -182,6 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn readers_come_back_after_a_probe_and_leave_at_the_first_silence() {
+        let mut breaker = Breaker::new(2, Probe::Proves);
+        assert!(!silent(&mut breaker));
+        assert!(silent(&mut breaker));
+        breaker.probed();
+        assert!(breaker.is_suspect());
+        let (first, second) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        assert!(breaker.note(first, Outcome::Silent, T));
+        assert!(!breaker.note(second, Outcome::Silent, T), "one probe is enough");
+        breaker.probed();
+        let pass = breaker.admit().unwrap();
+        assert!(!breaker.note(pass, Outcome::Answered, T));
+        assert!(!breaker.is_suspect());
+    }
+
+    #[test]
     fn a_trial_that_its_caller_gave_up_leaves_room_for_the_next() {
         let mut breaker = open();
         breaker.probed();
@@ -192,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_refusal_makes_it_suspect_until_the_next_success() {
-        let mut breaker = Breaker::new(1);
+        let mut breaker = Breaker::new(1, Probe::Hints);
         for (outcome, suspect) in [(Outcome::Refused, true), (Outcome::Answered, false)] {
             let pass = breaker.admit().unwrap();
             assert!(!breaker.note(pass, outcome, T));
@@ -202,7 +237,7 @@ mod tests {
 
     #[test]
     fn abandoned_calls_open_it_only_when_they_prove_a_long_silence() {
-        let mut breaker = Breaker::new(3);
+        let mut breaker = Breaker::new(3, Probe::Hints);
         let waited = Duration::from_millis(50);
         let mut now = T;
         for _ in 0..30 {
@@ -216,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_does_not_close_an_open_breaker() {
-        let mut breaker = Breaker::new(1);
+        let mut breaker = Breaker::new(1, Probe::Hints);
         let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
         assert!(breaker.note(early, Outcome::Silent, T));
         assert!(!breaker.note(late, Outcome::Answered, T));

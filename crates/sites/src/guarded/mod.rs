@@ -20,7 +20,7 @@ use crate::{
     Operation, ShardWriter, Site, SiteCounts, SiteError, SiteErrorKind, SitePage, site::range_len,
 };
 use async_trait::async_trait;
-use breaker::{Breaker, Outcome, Pass};
+use breaker::{Breaker, Outcome, Pass, Probe};
 use bytes::{Bytes, BytesMut};
 pub use counters::Counters;
 use counters::Meter;
@@ -81,8 +81,9 @@ impl Guarded {
     /// Guards `site`.
     #[must_use]
     pub fn new(site: Arc<dyn Site>, limits: SiteLimits, ports: Ports) -> Self {
-        let breaker = || Mutex::new(Breaker::new(limits.silent_calls_max));
-        let lanes = [breaker(), breaker()];
+        // In the order of `Operation::is_write`.
+        let lanes = [Probe::Proves, Probe::Hints]
+            .map(|probe| Mutex::new(Breaker::new(limits.silent_calls_max, probe)));
         let slots = Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS));
         let (latency, meter) =
             (std::array::from_fn(|_| Latency::default()), Meter::new(site.name()));
@@ -383,7 +384,7 @@ impl Shared {
     }
 }
 
-/// Asks for the marker, with growing pauses, until the site answers; then lets one caller try.
+/// Asks for the marker, with growing pauses, until the site answers.
 async fn probe(site: Weak<Shared>, operation: Operation) {
     let mut pause = Duration::ZERO;
     loop {

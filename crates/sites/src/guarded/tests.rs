@@ -192,24 +192,24 @@ async fn a_hung_site_is_left_alone_until_a_probe_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_site_that_only_answers_probes_delays_one_caller_at_a_time() {
+async fn a_site_that_reads_and_does_not_write_delays_one_writer_at_a_time() {
     let f = fixture_with(SiteLimits { silent_calls_max: 1, ..SiteLimits::default() });
-    f.put(&extent(1)).await.unwrap();
     f.faults.set(Fault::Hang);
-    assert_eq!(f.read(&extent(1)).await, Err(SiteErrorKind::Unreachable));
+    assert_eq!(f.put(&extent(1)).await, Err(SiteErrorKind::Unreachable));
     f.faults.clear();
     wait(Duration::from_secs(60)).await;
     f.faults.set(Fault::Hang);
-    let name = extent(1);
-    let mut trial = Box::pin(f.read(&name));
+    let names = [extent(1), extent(2)];
+    let mut trial = Box::pin(f.put(&names[0]));
     assert!(futures::poll!(&mut trial).is_pending());
     let began = Instant::now();
     for _ in 0..100 {
-        assert_eq!(f.read(&extent(1)).await, Err(SiteErrorKind::Unreachable));
+        assert_eq!(f.put(&names[1]).await, Err(SiteErrorKind::Unreachable));
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(trial.await, Err(SiteErrorKind::Unreachable));
-    assert_eq!(f.site.health(), Health::Down);
+    assert_eq!(f.site.health_of(Operation::Put), Health::Down);
+    assert_eq!(f.site.health_of(Operation::Read), Health::Healthy);
 }
 
 #[tokio::test(start_paused = true)]

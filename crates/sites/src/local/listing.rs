@@ -11,7 +11,12 @@
 use super::tree::Tree;
 use crate::{Operation, SiteEntry, SiteError, SitePage};
 use havre_model::{BlobName, limits::SITE_LIST_PAGE_MAX};
-use std::{collections::BinaryHeap, fs::DirEntry, io, sync::Arc};
+use std::{
+    collections::BinaryHeap,
+    fs::{DirEntry, FileType},
+    io,
+    sync::Arc,
+};
 
 /// Names of one directory that are held at once (3 MB); a bigger directory is read once for each so
 /// many names of it: 65 pages of a scan cost one reading. In tests, less than a page.
@@ -133,7 +138,7 @@ impl Listing<'_> {
         let mut is_last = true;
         self.each_entry(directory, |entry| {
             let text = format!("{directory}{}", entry.file_name().to_str()?);
-            let name: BlobName = text.parse().ok().filter(|_| is_kind(entry, false))?;
+            let name: BlobName = text.parse().ok().filter(|_| is_kind(entry, FileType::is_file))?;
             if Some(name) > after {
                 names.push(name);
             }
@@ -151,7 +156,7 @@ impl Listing<'_> {
         let mut directories = Vec::new();
         self.each_entry(top, |entry| {
             let name = entry.file_name();
-            let name = name.to_str().filter(|_| is_kind(entry, true))?;
+            let name = name.to_str().filter(|_| is_kind(entry, FileType::is_dir))?;
             directories.push(format!("{top}{name}/"));
             Some(())
         })?;
@@ -181,7 +186,6 @@ impl Listing<'_> {
     }
 }
 
-fn is_kind(entry: &DirEntry, is_directory: bool) -> bool {
-    let kind = entry.file_type();
-    kind.is_ok_and(|kind| if is_directory { kind.is_dir() } else { kind.is_file() })
+fn is_kind(entry: &DirEntry, kind: fn(&FileType) -> bool) -> bool {
+    entry.file_type().is_ok_and(|of| kind(&of))
 }

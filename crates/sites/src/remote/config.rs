@@ -156,7 +156,7 @@ fn oss(location: &Location<'_>, options: &mut Options) -> Result<Operator, Strin
 
 fn gcs(location: &Location<'_>, options: &mut Options) -> Result<Operator, String> {
     options.set("bucket", location.authority);
-    let ambient = options.flag_credentials(&["credential", "credential_path", "token"])?;
+    let ambient = options.any_credential(&["credential", "credential_path", "token"])?;
     options.set("disable_config_load", (!ambient).to_string());
     options.set("disable_vm_metadata", (!ambient).to_string());
     options.pass(&["endpoint"]);
@@ -171,13 +171,13 @@ fn azblob(location: &Location<'_>, options: &mut Options) -> Result<Operator, St
     let endpoint = options.require("endpoint")?;
     options.set("endpoint", endpoint);
     options.pass(&["account_name"]);
-    options.flag_credentials(&["account_key", "sas_token"])?;
+    options.any_credential(&["account_key", "sas_token"])?;
     options.build::<services::Azblob>()
 }
 
 impl Options {
     /// As [`Options::credentials`], where any one of `names` will do.
-    fn flag_credentials(&mut self, names: &[&str]) -> Result<bool, String> {
+    fn any_credential(&mut self, names: &[&str]) -> Result<bool, String> {
         if self.credentials(&[])? {
             return Ok(true);
         }
