@@ -218,7 +218,7 @@ fn list_keys(catalog: &SqliteCatalog, keys: usize, delimiter: Option<&str>) -> u
 fn lists(criterion: &mut Criterion, catalog: &SqliteCatalog) {
     let mut group = criterion.benchmark_group("list");
     group.sample_size(20);
-    let keys = 100_000.min(objects() as usize);
+    let keys = usize::try_from(objects()).unwrap().min(100_000);
     group.throughput(Throughput::Elements(keys as u64));
     group.bench_function("100,000 keys in pages of 1,000", |bencher| {
         bencher.iter(|| list_keys(catalog, keys, None));

@@ -122,7 +122,7 @@ impl Script {
 fn put(n: u8, name: &str, id: u8, null: bool, extents: u8) -> Record {
     let id = id.min(5);
     let at = u8::try_from(KEYS.iter().position(|key| *key == name).unwrap()).unwrap();
-    let extents = if id.is_multiple_of(2) { 0 } else { extents.max(1).min(2) };
+    let extents = if id.is_multiple_of(2) { 0 } else { extents.clamp(1, 2) };
     let body = match extents {
         0 => Body::Inline,
         _ => Body::Parts(vec![part(0, (0..extents).map(|i| extent([2 + n, at, id, i])).collect())]),
