@@ -29,10 +29,13 @@ const PAGE_BYTES: i64 = 4096;
 const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Statements kept prepared by a connection: more than there are.
 const STATEMENTS_MAX: usize = 128;
+/// Bytes of the log's file that stay when it starts over: what a steady load fills again.
+const LOG_BYTES_KEPT: i64 = 64 << 20;
 /// Page cache of the writer.
 pub(super) const WRITER_CACHE_KIB: i64 = 32 * 1024;
-/// Page cache of each reader; the operating system's cache stands behind it.
-pub(super) const READER_CACHE_KIB: i64 = 8 * 1024;
+/// Page cache of each reader: it is dropped whenever the writer commits, and the operating system's cache
+/// stands behind it.
+pub(super) const READER_CACHE_KIB: i64 = 4 * 1024;
 
 /// What stands in the file.
 pub(super) enum Content {
@@ -168,6 +171,7 @@ pub(super) fn settle_writer(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "page_size", PAGE_BYTES)?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "NORMAL")?;
+    conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
     settle(conn, WRITER_CACHE_KIB)
 }
 

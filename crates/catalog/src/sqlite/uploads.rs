@@ -78,7 +78,7 @@ pub(super) fn put_part(
     let (upload, part) = (record.upload, &record.part);
     let seq = seq_column(seq)?;
     let known = one(change.conn, UPLOAD_SEQ, params![upload.as_bytes()], |_| Ok(()))?.is_some();
-    let wanted = known || (change.recovering && !change.upload_ended(upload)?);
+    let wanted = known || change.recovering;
     if !wanted || change.bucket_ended(record.bucket)? {
         return blobs::discard(change, [part], below_guarantee);
     }

@@ -13,17 +13,21 @@ use super::stored::{Result, execute};
 use crate::CatalogError;
 use rusqlite::Connection;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 use tokio::sync::{mpsc, oneshot};
 
 /// Changes that wait for the writer; past this their callers wait.
 pub(super) const QUEUE_MAX: usize = 256;
-/// Records of one transaction, the last change's excess aside. What a commit costs is spread over
-/// some hundreds; more only makes the others wait.
-const GROUP_RECORDS_MAX: usize = 16 * 1024;
-/// Pages of the write-ahead log after which it is copied into the file: 16 MiB.
-const CHECKPOINT_PAGES: u64 = 4096;
+/// Records of one transaction, the last change's excess aside. Each touches a page or two, and all of
+/// them fit the writer's cache: what does not is written twice.
+const GROUP_RECORDS_MAX: usize = 4096;
+/// Pages that the log grows by before it is copied into the file: 32 MiB.
+const CHECKPOINT_PAGES: u64 = 8 * 1024;
+/// Pages of the log from which the writer helps it to start over: 64 MiB.
+const START_OVER_PAGES: u64 = 16 * 1024;
+/// Pages of the log past which writes wait for the copying: 128 MiB.
+const LOG_PAGES_MAX: u64 = 32 * 1024;
 
 /// A change on its way to the writer.
 pub(super) trait Job: Send {
@@ -197,36 +201,38 @@ pub(super) fn work(
     }
 }
 
-/// The writer's side of the checkpoints. The bulk of one runs beside the writer, on a thread and a
-/// connection of its own, because its syncs would hold up every write; the writer then copies the
-/// few pages that it wrote meanwhile, without which the log would never start over.
+/// The writer's side of the checkpoints. They run beside the writer, on a thread and a connection of
+/// their own, because their syncs would hold up every write. The log starts over when all of it is
+/// copied, which under a steady load only the writer can bring about: it copies the few pages that it
+/// wrote meanwhile, once in a while.
 pub(super) struct Checkpoints {
+    /// Length of the log after the last commit, in pages.
     pages: Arc<AtomicU64>,
-    stage: Arc<AtomicU8>,
-    begin: blocking::SyncSender<()>,
-    /// Pages of the log at which the next one begins: more when a reader kept the last from
-    /// ending.
+    /// Its length after the commit before.
+    before: u64,
+    /// Its length at which the next checkpoint begins: more when a reader kept the last from ending.
     next: u64,
+    running: bool,
+    begin: blocking::SyncSender<()>,
+    copied: blocking::Receiver<()>,
 }
-
-const IDLE: u8 = 0;
-const RUNNING: u8 = 1;
-const COPIED: u8 = 2;
 
 impl Checkpoints {
     /// The writer's side, and what the thread beside it runs.
     pub(super) fn new(conn: Connection) -> (Self, impl FnOnce() + Send + 'static) {
-        let (begin, begun) = blocking::sync_channel::<()>(1);
-        let stage = Arc::new(AtomicU8::new(IDLE));
-        let copied = Arc::clone(&stage);
+        let (begin, begun) = blocking::sync_channel(1);
+        let (done, copied) = blocking::sync_channel(1);
         let beside = move || {
             while begun.recv().is_ok() {
                 checkpoint(&conn);
-                copied.store(COPIED, Ordering::Release);
+                if done.send(()).is_err() {
+                    break;
+                }
             }
         };
         let pages = Arc::new(AtomicU64::new(0));
-        (Self { pages, stage, begin, next: CHECKPOINT_PAGES }, beside)
+        let next = CHECKPOINT_PAGES;
+        (Self { pages, before: 0, next, running: false, begin, copied }, beside)
     }
 
     /// Has the log's length noted at each commit; nothing is copied by the commit itself.
@@ -241,23 +247,30 @@ impl Checkpoints {
         }
     }
 
+    /// After a commit: begins a checkpoint, or ends the one that was begun.
     fn follow(&mut self, conn: &Connection) {
         let pages = self.pages.load(Ordering::Relaxed);
-        match self.stage.load(Ordering::Acquire) {
-            COPIED => {
-                checkpoint(conn);
+        if pages < self.before {
+            // The log has started over.
+            self.next = CHECKPOINT_PAGES;
+        }
+        self.before = pages;
+        if self.running {
+            let copied = if pages < LOG_PAGES_MAX {
+                self.copied.try_recv().is_ok()
+            } else {
+                // Writes outrun the copying: they wait, or the log would grow without bound.
+                self.copied.recv().is_ok()
+            };
+            if copied {
+                self.running = false;
                 self.next = pages + CHECKPOINT_PAGES;
-                self.stage.store(IDLE, Ordering::Release);
-            }
-            IDLE if pages < CHECKPOINT_PAGES => self.next = CHECKPOINT_PAGES,
-            IDLE if pages >= self.next => {
-                self.stage.store(RUNNING, Ordering::Release);
-                if self.begin.try_send(()).is_err() {
-                    tracing::error!("the catalog's checkpoints have stopped; its log will grow");
-                    self.next = u64::MAX;
+                if pages >= START_OVER_PAGES {
+                    checkpoint(conn);
                 }
             }
-            _ => {}
+        } else if pages >= self.next {
+            self.running = self.begin.try_send(()).is_ok();
         }
     }
 }
