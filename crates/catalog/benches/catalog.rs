@@ -85,13 +85,34 @@ fn cpu_seconds() -> f64 {
     ticks / 100.0
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+/// Adds up what the measured stretches took.
+#[derive(Default)]
+struct Meter {
+    wall: f64,
+    cpu: f64,
+    records: u64,
+}
+
+impl Meter {
+    #[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+    fn measure(&mut self, records: u64, work: impl FnOnce()) {
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        work();
+        self.wall += wall.elapsed().as_secs_f64();
+        self.cpu += cpu_seconds() - cpu;
+        self.records += records;
+    }
+
+    fn report(&self, what: &str) {
+        let records = self.records as f64;
+        println!("{what}: {:.0}/s, {:.0} per CPU-second", records / self.wall, records / self.cpu);
+    }
+}
+
 fn report(what: &str, records: u64, work: impl FnOnce()) {
-    let (wall, cpu) = (Instant::now(), cpu_seconds());
-    work();
-    let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    let records = records as f64;
-    println!("{what}: {:.0}/s, {:.0} per CPU-second", records / wall, records / cpu);
+    let mut meter = Meter::default();
+    meter.measure(records, work);
+    meter.report(what);
 }
 
 /// Applies packs, several at once, as a recovery does.
@@ -115,19 +136,21 @@ fn fill(catalog: &SqliteCatalog, source: &mut Source) {
     let count = objects();
     let size = 1000.min(count);
     let mut left = count / size;
-    report("recovery, packs of 1,000 new small objects", count / size * size, || {
-        block_on(catalog.begin_recovery()).unwrap();
-        while left > 0 {
-            let some = left.min(64);
-            left -= some;
-            apply_all(catalog, (0..some).map(|_| source.pack(size, small)).collect());
-        }
-        block_on(catalog.finish_recovery()).unwrap();
-    });
+    let mut meter = Meter::default();
+    block_on(catalog.begin_recovery()).unwrap();
+    while left > 0 {
+        let some = left.min(64);
+        left -= some;
+        let made = (0..some).map(|_| source.pack(size, small)).collect();
+        meter.measure(some * size, || apply_all(catalog, made));
+    }
+    meter.measure(0, || block_on(catalog.finish_recovery()).unwrap());
+    meter.report("recovery, packs of 1,000 new small objects");
     for (size, packs) in [(1, 5_000), (10, 2_000), (100, 500), (1000, 100)] {
         let made: Vec<_> = (0..packs).map(|_| source.pack(size, small)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         report(&format!("live, packs of {size} new small objects"), size * packs, || {
-            made.into_iter().for_each(|pack| block_on(catalog.apply(pack)).unwrap());
+            made.into_iter().for_each(|pack| runtime.block_on(catalog.apply(pack)).unwrap());
         });
     }
     let made: Vec<_> = (0..100).map(|_| source.pack(100, big)).collect();

@@ -33,8 +33,8 @@ const STATEMENTS_MAX: usize = 128;
 const LOG_BYTES_KEPT: i64 = 64 << 20;
 /// Page cache of the writer.
 pub(super) const WRITER_CACHE_KIB: i64 = 32 * 1024;
-/// Page cache of each reader: it is dropped whenever the writer commits, and the operating system's cache
-/// stands behind it.
+/// Page cache of each reader: it is dropped whenever the writer commits, and the operating system's
+/// cache stands behind it.
 pub(super) const READER_CACHE_KIB: i64 = 4 * 1024;
 
 /// What stands in the file.

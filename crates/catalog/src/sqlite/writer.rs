@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Changes that wait for the writer; past this their callers wait.
 pub(super) const QUEUE_MAX: usize = 256;
-/// Records of one transaction, the last change's excess aside. Each touches a page or two, and all of
-/// them fit the writer's cache: what does not is written twice.
+/// Records of one transaction, the last change's excess aside. Each touches a page or two, and all
+/// of them fit the writer's cache: what does not is written twice.
 const GROUP_RECORDS_MAX: usize = 4096;
 /// Pages that the log grows by before it is copied into the file: 32 MiB.
 const CHECKPOINT_PAGES: u64 = 8 * 1024;
@@ -201,16 +201,17 @@ pub(super) fn work(
     }
 }
 
-/// The writer's side of the checkpoints. They run beside the writer, on a thread and a connection of
-/// their own, because their syncs would hold up every write. The log starts over when all of it is
-/// copied, which under a steady load only the writer can bring about: it copies the few pages that it
-/// wrote meanwhile, once in a while.
+/// The writer's side of the checkpoints. They run beside the writer, on a thread and a connection
+/// of their own, because their syncs would hold up every write. The log starts over when all of it
+/// is copied, which under a steady load only the writer can bring about: it copies the few pages
+/// that it wrote meanwhile, once in a while.
 pub(super) struct Checkpoints {
     /// Length of the log after the last commit, in pages.
     pages: Arc<AtomicU64>,
     /// Its length after the commit before.
     before: u64,
-    /// Its length at which the next checkpoint begins: more when a reader kept the last from ending.
+    /// Its length at which the next checkpoint begins: more when a reader kept the last from
+    /// ending.
     next: u64,
     running: bool,
     begin: blocking::SyncSender<()>,
