@@ -36,8 +36,9 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Builds one of the workspace's programs as it ships, and says where it lies. With `XTASK_NO_BUILD`
-/// set what lies there is taken as it is: a build beside a measurement would be measured too.
+/// Builds one of the workspace's programs as it ships, and says where it lies. With
+/// `XTASK_NO_BUILD` set what lies there is taken as it is: a build beside a measurement would be
+/// measured too.
 pub(crate) fn build(package: &str, program: &str, features: &[&str]) -> Result<PathBuf> {
     let built = target().join("release").join(program);
     if std::env::var_os("XTASK_NO_BUILD").is_some() && built.exists() {
