@@ -16,6 +16,7 @@ use havre_model::ports::Ports;
 use havre_seal::RootKey;
 use std::net::SocketAddr;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 const CONFIG_FILE: &str = "havre.toml";
 const ROOT_KEY_FILE: &str = "root.key";
@@ -47,8 +48,9 @@ pub(crate) async fn up(
     write_credential(data, &config)?;
     let data = data.to_owned();
     let announce = move |config: &Config, endpoint: &str| {
-        std::fs::write(data.join(ENDPOINT_FILE), format!("{endpoint}\n"))
-            .context("write the endpoint")?;
+        if let Err(error) = std::fs::write(data.join(ENDPOINT_FILE), format!("{endpoint}\n")) {
+            tracing::warn!(%error, "the file with the endpoint could not be written");
+        }
         introduce(config, endpoint, &data)
     };
     serve::serve(&config, announce).await
@@ -73,13 +75,23 @@ fn random_text(ports: &Ports, chars: usize) -> String {
     bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
 }
 
-/// The credential as shell variables, readable by its owner only.
+/// The credential as shell variables, readable by its owner only. It is left alone when it says so
+/// already: a start on a full disk must not empty it.
 fn write_credential(data: &Path, config: &Config) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let Some(credential) = config.credentials.first() else { return Ok(()) };
     let secret = credential.secret.resolve()?;
     let path = data.join(CREDENTIAL_FILE);
+    let lines = Zeroizing::new(format!(
+        "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\nAWS_DEFAULT_REGION={}\n",
+        credential.access_key,
+        secret.expose(),
+        config.gateway.region,
+    ));
+    if std::fs::read_to_string(&path).is_ok_and(|found| found == *lines) {
+        return Ok(());
+    }
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
@@ -87,10 +99,7 @@ fn write_credential(data: &Path, config: &Config) -> Result<()> {
         .mode(0o600)
         .open(&path)
         .with_context(|| format!("write {}", path.display()))?;
-    writeln!(file, "AWS_ACCESS_KEY_ID={}", credential.access_key)?;
-    writeln!(file, "AWS_SECRET_ACCESS_KEY={}", secret.expose())?;
-    writeln!(file, "AWS_DEFAULT_REGION={}", config.gateway.region)?;
-    Ok(())
+    file.write_all(lines.as_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
 /// Endpoint, credential, and two examples that work when pasted.
