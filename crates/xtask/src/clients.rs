@@ -11,9 +11,10 @@ use crate::install;
 use crate::process::{attempt, root, tail};
 use crate::report::{Report, Tally};
 use crate::server::{Plan, Server};
+use crate::stopped::StoppedSite;
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -176,30 +177,9 @@ fn degrading(text: &str) -> String {
     changed
 }
 
-/// A site's folder that was moved away.
-struct StoppedSite {
-    folder: PathBuf,
-    aside: PathBuf,
-}
-
-impl StoppedSite {
-    /// Puts a file where the folder was, so that every operation fails and nothing makes it anew.
-    fn stop(folder: PathBuf) -> Result<Self> {
-        let aside = folder.with_extension("stopped");
-        fs::rename(&folder, &aside).with_context(|| format!("move {} away", folder.display()))?;
-        fs::write(&folder, b"this site is stopped\n")?;
-        Ok(Self { folder, aside })
-    }
-
-    fn restore(&self) -> Result<()> {
-        fs::remove_file(&self.folder)?;
-        fs::rename(&self.aside, &self.folder).context("put the site back")
-    }
-}
-
 fn stop_sites(data: &Path) -> Result<Vec<StoppedSite>> {
     // One in each of two jurisdictions: the harder case for reads, since both lose a shard.
-    ["s2", "s5"].iter().map(|name| StoppedSite::stop(data.join("sites").join(name))).collect()
+    ["s2", "s5"].iter().map(|name| StoppedSite::stop(data, name)).collect()
 }
 
 #[cfg(test)]

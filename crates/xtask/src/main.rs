@@ -23,6 +23,7 @@ mod random;
 mod report;
 mod s3;
 mod server;
+mod stopped;
 mod suite;
 mod tidy;
 
@@ -48,6 +49,9 @@ usage: cargo xtask COMMAND
   drill power [--seconds N] [--seed N] [--against yardstick]
                        the same with power cuts, on a disk of its own; the yardstick, which syncs
                        nothing, has to fail it
+  drill recover [--objects N] [--seed N]
+                       lose the catalog and rebuild it: from all sites, from three of them with
+                       kills on the way, and by starting
   bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
                        measure the gateway beside s3s-fs; writes target/bench.json
 
@@ -117,7 +121,7 @@ fn run_clients(mut words: Words) -> Result<()> {
 }
 
 fn run_drill(mut words: Words) -> Result<()> {
-    let name = words.take().context("which drill? kill or power")?;
+    let name = words.take().context("which drill? kill, power or recover")?;
     let seed = words.value("--seed")?;
     let mut report = Report::default();
     match name.as_str() {
@@ -133,7 +137,14 @@ fn run_drill(mut words: Words) -> Result<()> {
             words.end()?;
             report.step("drill: power cut", || drill::power(plan, &options));
         }
-        other => bail!("no drill {other}; there are kill and power"),
+        "recover" => {
+            let objects = words.value("--objects")?.unwrap_or(suite::RECOVER_OBJECTS);
+            let plan = planner(&mut words)?(&suite::scratch("drill-recover")?)?;
+            words.end()?;
+            let options = drill::RecoverOptions { objects, seed };
+            report.step("drill: recover", || drill::recover(&plan, &options));
+        }
+        other => bail!("no drill {other}; there are kill, power and recover"),
     }
     print!("{}", report.table());
     if report.all_passed() { Ok(()) } else { bail!("the drill failed") }

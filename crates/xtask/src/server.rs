@@ -74,6 +74,11 @@ impl Plan {
         Ok(Self { program, arguments, data, listen, admin, log })
     }
 
+    /// The program that is started.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs `havre gc` over the data directory, which no gateway may serve meanwhile; its report.
     pub(crate) fn collect_garbage(&self) -> Result<Value> {
         let mut command = Command::new(&self.program);

@@ -27,6 +27,9 @@ const KILL_ROUNDS: u64 = 200;
 /// How long the power-cut drill goes on.
 const POWER_SECONDS: u64 = 60;
 
+/// Small objects whose catalog is lost.
+pub(crate) const RECOVER_OBJECTS: u64 = 20_000;
+
 /// What `cargo xtask test` was asked to leave out.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -63,6 +66,11 @@ pub(crate) fn test(options: &Options) -> Result<()> {
             report.step("drill: kill -9", || {
                 let plan = Plan::gateway(&gateway, &scratch("drill-kill")?)?;
                 drill::kill(&plan, &drill::Options::kill(KILL_ROUNDS, None))
+            });
+            report.step("drill: recover", || {
+                let plan = Plan::gateway(&gateway, &scratch("drill-recover")?)?;
+                let options = drill::RecoverOptions { objects: RECOVER_OBJECTS, seed: None };
+                drill::recover(&plan, &options)
             });
             report.step("drill: power cut", || {
                 let plan = |data: &Path| Plan::gateway(&gateway, data);

@@ -11,7 +11,10 @@ mod history;
 mod judge;
 mod load;
 mod power;
+mod recover;
 mod remains;
+
+pub(crate) use recover::{Options as RecoverOptions, recover};
 
 use crate::process::root;
 use crate::random::{Random, fresh_seed};
@@ -28,6 +31,9 @@ use std::time::{Duration, Instant};
 const LOAD_MS: (u64, u64) = (20, 600);
 /// Every so many rounds everything is read again.
 const FULL_LOOK_ROUNDS: u64 = 25;
+/// Every so many rounds garbage is collected between the crash and the next start: what crashes
+/// leave behind would fill the disk, and the collector has to cope with it too.
+const COLLECT_ROUNDS: u64 = 10;
 const BUCKET: &str = "drill";
 
 /// How long a drill goes on.
@@ -94,7 +100,7 @@ fn crash_rounds(
     let load = Load::new(BUCKET);
     let mut random = Random::new(options.seed);
     let mut server = plan.start()?;
-    create_bucket(&server)?;
+    create_bucket(&server, BUCKET)?;
     let (mut round, mut keys, mut uploads) = (0, 0, 0);
     let more = |round| match options.until {
         Until::Rounds(rounds) => round < rounds,
@@ -105,6 +111,10 @@ fn crash_rounds(
         let depth = if round % FULL_LOOK_ROUNDS == 0 { Depth::All } else { Depth::Recent };
         let delay = LOAD_MS.0 + random.below(LOAD_MS.1 - LOAD_MS.0);
         let outcome = one_round(&load, server, delay, options.seed ^ round, &mut crash)
+            .and_then(|()| match round % COLLECT_ROUNDS {
+                0 => plan.collect_garbage().map(drop).context("gc after the crash"),
+                _ => Ok(()),
+            })
             .and_then(|()| plan.start().context("start after the crash"))
             .and_then(|restarted| {
                 let mut connection = restarted.connect();
@@ -155,8 +165,8 @@ fn one_round(
     })
 }
 
-fn create_bucket(server: &Server) -> Result<()> {
-    let path = format!("/{BUCKET}");
+fn create_bucket(server: &Server, name: &str) -> Result<()> {
+    let path = format!("/{name}");
     let request = Request { method: "PUT", path: &path, ..Request::default() };
     server.connect().expect(&request, Keep::Body).map(drop)
 }
