@@ -35,9 +35,9 @@ use std::ops::Range;
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     /// Makes true what a durable pack says: one transaction, shared with other calls that wait at
-    /// the same time, so call concurrently where packs are many (recovery). A pack that is
-    /// applied already is a no-op. Live, a chain's packs come in order; during a recovery, in
-    /// any.
+    /// the same time. A pack that is applied already is a no-op. Live, a chain's packs come in
+    /// order, each after the one before it was applied; during a recovery in any, so call
+    /// concurrently there.
     ///
     /// # Errors
     /// [`CatalogError::Gap`] when, live, it does not refer to the last pack applied.

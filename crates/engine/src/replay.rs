@@ -425,6 +425,9 @@ impl Replay<'_> {
         let behind = survey.behind(chain, number);
         let reads = behind.into_iter().map(|(name, holders)| shared.read_pack(name, holders));
         let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
+        // Futures that run side by side may reach the catalog in another order than they were made
+        // in. Only a recovery takes packs in any order.
+        let at_once = if self.shared.catalog.is_recovering().await? { APPLIES_MAX } else { 1 };
         let mut applies = FuturesOrdered::new();
         let mut end = None;
         while end.is_none() {
@@ -450,7 +453,7 @@ impl Replay<'_> {
                 }
                 None => end = Some(ChainEnd::NeedsKey),
             }
-            while applies.len() >= APPLIES_MAX {
+            while applies.len() >= at_once {
                 applies.next().await.unwrap_or(Ok(()))?;
             }
             self.progress.replayed(self.report.packs, self.report.records);

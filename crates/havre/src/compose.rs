@@ -20,6 +20,7 @@ use havre_sites::Fleet;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The name that this gateway's chains of packs go by.
 const GATEWAY: &str = "gateway";
@@ -137,7 +138,10 @@ impl HeldBlobs for InFlight {
     }
 }
 
-/// A progress bar with an ETA; nothing is drawn when standard error is no terminal.
+/// Between two lines of progress in a log.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// A progress bar with an ETA; where standard error is no terminal, a line in the log now and then.
 pub struct Bar(ProgressBar);
 
 impl Bar {
@@ -170,7 +174,13 @@ impl Progress for Bar {
         self.0.set_length(packs);
     }
 
-    fn replayed(&self, packs: u64, _: u64) {
-        self.0.set_position(packs);
+    fn replayed(&self, packs: u64, records: u64) {
+        let bar = &self.0;
+        bar.set_position(packs);
+        if bar.is_hidden() && bar.elapsed() >= PROGRESS_EVERY {
+            let (of, left) = (bar.length().unwrap_or(packs), bar.eta().as_secs());
+            tracing::info!(packs, of, records, seconds_left = left, "replaying");
+            bar.reset_elapsed();
+        }
     }
 }

@@ -171,6 +171,7 @@ fn log_to_standard_error(format: LogFormat) {
 
 fn run(command: Command) -> Result<()> {
     havre_seal::forbid_core_dumps()?;
+    havre_sites::system::allow_open_files();
     match command {
         Command::Up { data, listen, admin } => on_runtime(up::up(&data, listen, admin)),
         Command::Serve { config } => {

@@ -69,7 +69,12 @@ impl SiteSet {
 
     /// The positions in the set, lowest first.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..SITES_MAX).filter(move |position| self.contains(*position))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let position = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            (position < u64::BITS).then_some(position as usize)
+        })
     }
 }
 

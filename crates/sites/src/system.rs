@@ -12,6 +12,7 @@ use havre_model::{
     Timestamp,
     ports::{Clock, Entropy, Ports, Runtime, Task},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -52,6 +53,16 @@ impl Runtime for TokioRuntime {
 
     fn spawn(&self, task: Task) {
         tokio::spawn(task);
+    }
+}
+
+/// Lets this process have as many files open as it may: connections, shards on their way, and
+/// shards that are read again and again. The usual default of 1,024 is for programs that still use
+/// `select`.
+pub fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
     }
 }
 
