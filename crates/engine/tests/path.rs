@@ -4,11 +4,13 @@
 mod support;
 
 use bytes::Bytes;
+use havre_catalog::{Mode, Opened, SqliteCatalog};
 use havre_engine::{
     CompleteError, CompleteRequest, CompletedPart, Condition, ETagMatch, ListQuery, PutError,
     PutRequest, ReadError, UploadRequest, WholeBody,
 };
 use havre_policy::OnOutage;
+use std::sync::Arc;
 use support::{World, assert_reads, bucket, key, object, pattern, put, read};
 
 /// A range of an object, of the bytes that it was written from.
@@ -407,4 +409,31 @@ async fn a_pack_that_is_lost_at_too_many_sites_is_a_gap_and_not_passed_over() {
     let catalog = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
     let report = havre_engine::Engine::recover(world.parts(catalog), &silent, true).await;
     assert_eq!(report.expect("what is left").replay.gaps.len(), 1);
+}
+
+#[tokio::test]
+async fn a_catalog_that_is_far_behind_catches_up() {
+    let world = World::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |name: &str| {
+        let opened = SqliteCatalog::open(&folder.path().join(name), Mode::Threaded);
+        match opened.expect("the catalog opens") {
+            Opened::Fresh(catalog) | Opened::Existing(catalog) => Arc::new(catalog),
+            Opened::Damaged(reason) => panic!("damaged: {reason}"),
+        }
+    };
+    let (engine, _) = world.start(open("catalog")).await;
+    let bucket = bucket(&engine).await;
+    // What a power cut leaves of a catalog: all changes up to some point.
+    for suffix in ["", "-wal"] {
+        let path = |name: &str| folder.path().join(format!("{name}{suffix}"));
+        std::fs::copy(path("catalog"), path("older")).expect("a copy");
+    }
+    for number in 0..300 {
+        put(&engine, &bucket, &format!("k{number}"), b"v").await;
+    }
+    let (engine, report) = world.start(open("older")).await;
+    assert!(!report.rebuilt && report.replay.records == 300, "{report:?}");
+    let bucket = engine.bucket("bucket").await.expect("answers").expect("is there");
+    assert_reads(&engine, &bucket, "k299", b"v").await;
 }
