@@ -1,13 +1,14 @@
-//! Decides what to do with a shard that a site lists. Pure.
+//! Decides what to do with a shard that a site lists, and what a blob misses. Pure.
 //!
 //! **Invariant.** What the catalog needs, or somebody holds, is left alone (I6).
 //!
-//! **Deliberately absent.** Looking anything up: [`crate::execute`] does, in the order that makes
-//! the view true.
+//! **Deliberately absent.** Looking anything up: [`crate::execute`] and [`crate::repair`] do, in
+//! the order that makes the view true.
 //!
 //! **Crash.** Nothing is kept.
 
 use havre_catalog::{BlobRow, BlobState};
+use havre_model::ShardIndex;
 
 /// What is known of a blob that a site lists.
 ///
@@ -43,6 +44,18 @@ pub const fn plan_listed(blob: ListedBlob<'_>) -> Plan {
 #[must_use]
 pub fn may_delete(row: &BlobRow, held: bool) -> bool {
     !held && row.state == BlobState::Garbage
+}
+
+/// The shards that a blob misses.
+pub fn missing(row: &BlobRow) -> impl Iterator<Item = ShardIndex> + use<> {
+    let stored = row.stored;
+    row.geometry.indices().filter(move |index| stored & 1 << index.get() == 0)
+}
+
+/// Shards that a blob can still lose before it is lost: the fewer, the sooner it is repaired.
+#[must_use]
+pub fn spare(row: &BlobRow) -> usize {
+    (row.stored.count_ones() as usize).saturating_sub(row.geometry.data())
 }
 
 #[cfg(test)]
@@ -84,5 +97,17 @@ mod tests {
         for state in [BlobState::Whole, BlobState::Incomplete, BlobState::BelowGuarantee] {
             assert!(!may_delete(&row(state), false));
         }
+    }
+
+    #[test]
+    fn what_is_missing_and_what_can_still_be_lost() {
+        let row = BlobRow {
+            geometry: Geometry::new(3, 3).expect("a geometry"),
+            stored: 0b10_1110,
+            ..row(BlobState::Incomplete)
+        };
+        let indices: Vec<usize> = missing(&row).map(ShardIndex::get).collect();
+        assert_eq!((indices, spare(&row)), (vec![0, 4], 1));
+        assert_eq!(spare(&BlobRow { stored: 1, ..row }), 0);
     }
 }

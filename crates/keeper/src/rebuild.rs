@@ -1,0 +1,290 @@
+//! Makes shards of a blob anew out of `k` others, a window of stripes at a time.
+//!
+//! **Invariant.** What is stored was computed from chunks that are authentic, for this place; a
+//! shard made anew is the shard that was lost, byte for byte. Memory is bounded by a window of
+//! `n` shards, whatever the blob's length (I8).
+//!
+//! **Deliberately absent.** Which shards to make and whether they may go where ([`crate::repair`]
+//! and `policy`); what the bytes mean: this is the second lock only.
+//!
+//! **Crash.** A shard is at its site whole or not at all; one that is there and not noted is put
+//! again, which changes nothing.
+
+use bytes::{Bytes, BytesMut};
+use futures::future;
+use havre_catalog::BlobRow;
+use havre_codec::{BlobKeys, ErasureCode, Layout, SHARD_HEADER_BYTES};
+use havre_model::limits::SHARDS_PER_BLOB_MAX;
+use havre_model::{BlobName, ShardIndex};
+use havre_policy::Permit;
+use havre_sites::{Guarded, ShardWriter, SiteError, SiteErrorKind};
+use std::ops::Range;
+
+/// Bytes of one shard that are read, decoded and sent together.
+const WINDOW_BYTES: usize = 512 * 1024;
+/// Shards up to this size are put in one request.
+const PUT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A shard to read from.
+pub(crate) struct Source<'a> {
+    pub(crate) index: ShardIndex,
+    pub(crate) site: &'a Guarded,
+}
+
+/// A shard to make.
+pub(crate) struct Target<'a> {
+    pub(crate) index: ShardIndex,
+    pub(crate) site: &'a Guarded,
+    pub(crate) permit: Permit,
+}
+
+/// What became of a blob's shards.
+#[derive(Debug, Default)]
+pub(crate) struct Rebuilt {
+    /// Bits of those that are stored now.
+    pub(crate) stored: u32,
+    /// Bits of those that were read and found bad or gone.
+    pub(crate) bad: u32,
+    /// Bits of those whose place another content has.
+    pub(crate) taken: u32,
+    /// Bits of those that a site did not take.
+    pub(crate) failed: u32,
+    /// Bytes that were read from the sites.
+    pub(crate) bytes_read: u64,
+    /// Whether fewer than `k` shards could be read.
+    pub(crate) too_few: bool,
+}
+
+pub(crate) const fn bit(index: ShardIndex) -> u32 {
+    1 << index.get()
+}
+
+/// Makes the shards of `targets` out of `sources`, of which the first are read first.
+pub(crate) async fn rebuild(
+    row: &BlobRow,
+    sources: Vec<Source<'_>>,
+    targets: Vec<Target<'_>>,
+) -> Rebuilt {
+    let geometry = row.geometry;
+    let mut done = Rebuilt::default();
+    let Some(layout) = Layout::checked(geometry, row.chunk_bytes, row.bytes) else {
+        done.too_few = true;
+        return done;
+    };
+    let keys = BlobKeys::new(&row.secret, row.blob(), geometry, row.chunk_bytes);
+    let mut reader =
+        Reader { name: row.name, layout, keys, sources: sources.into_iter().map(Some).collect() };
+    let code = ErasureCode::new(geometry);
+    let mut sinks = Vec::with_capacity(targets.len());
+    for target in targets {
+        let header = reader.keys.header_for(&row.secret, target.index);
+        sinks.push(Sink::begin(row.name, layout.shard_bytes(), target, header).await);
+    }
+    let wanted: Vec<ShardIndex> = sinks.iter().map(|sink| sink.index).collect();
+    let window = (WINDOW_BYTES / row.chunk_bytes).max(1) as u64;
+    let mut first = 0;
+    while first < layout.stripes() {
+        let stripes = first..layout.stripes().min(first + window);
+        first = stripes.end;
+        let Some(chunks) = reader.read(&stripes, &mut done).await else {
+            done.too_few = true;
+            future::join_all(sinks.into_iter().map(Sink::abort)).await;
+            return done;
+        };
+        let made = reader.make(&code, &stripes, &chunks, &wanted);
+        future::join_all(sinks.iter_mut().zip(made).map(|(sink, bytes)| sink.write(bytes))).await;
+        if sinks.iter().all(|sink| sink.state.is_err()) {
+            break;
+        }
+    }
+    let ends = future::join_all(sinks.into_iter().map(Sink::finish)).await;
+    for (index, end) in wanted.into_iter().zip(ends) {
+        match end {
+            Ok(()) => done.stored |= bit(index),
+            Err(error) if error.kind == SiteErrorKind::Exists => done.taken |= bit(index),
+            Err(error) => {
+                tracing::debug!(%error, "a shard could not be made anew");
+                done.failed |= bit(index);
+            }
+        }
+    }
+    done
+}
+
+/// Opened chunks of one shard, one behind the other in the places that the layout gives them.
+type Opened = (ShardIndex, BytesMut);
+
+struct Reader<'a> {
+    name: BlobName,
+    layout: Layout,
+    keys: BlobKeys,
+    /// `None` for one that was found bad or did not answer.
+    sources: Vec<Option<Source<'a>>>,
+}
+
+impl Reader<'_> {
+    /// `k` shards' chunks of these stripes, opened; `None` when there are not as many.
+    async fn read(&mut self, stripes: &Range<u64>, done: &mut Rebuilt) -> Option<Vec<Opened>> {
+        let data = self.layout.geometry().data();
+        let range = self.range(stripes);
+        let mut opened: Vec<Opened> = Vec::with_capacity(data);
+        loop {
+            let read = |index: &ShardIndex| opened.iter().any(|(other, _)| other == index);
+            let fresh = self.sources.iter().enumerate().filter_map(|(at, source)| {
+                source.as_ref().filter(|source| !read(&source.index)).map(|source| (at, source))
+            });
+            let name = &self.name;
+            let reads = fresh.take(data - opened.len()).map(|(at, source)| {
+                let range = range.clone();
+                async move { (at, source.index, source.site.read(name, range).await) }
+            });
+            let answers = future::join_all(reads).await;
+            if answers.is_empty() {
+                return None;
+            }
+            for (at, index, answer) in answers {
+                match answer.map(|bytes| (bytes.len() as u64, self.open(index, stripes, bytes))) {
+                    Ok((bytes, Some(chunks))) => {
+                        done.bytes_read += bytes;
+                        opened.push((index, chunks));
+                        continue;
+                    }
+                    Ok((bytes, None)) => {
+                        done.bytes_read += bytes;
+                        done.bad |= bit(index);
+                    }
+                    Err(error) => {
+                        let gone = [SiteErrorKind::Missing, SiteErrorKind::Invalid];
+                        if gone.contains(&error.kind) {
+                            done.bad |= bit(index);
+                        }
+                    }
+                }
+                self.sources[at] = None;
+            }
+            if opened.len() == data {
+                return Some(opened);
+            }
+        }
+    }
+
+    /// Where the stripes are in a shard's file.
+    fn range(&self, stripes: &Range<u64>) -> Range<u64> {
+        let first = self.layout.sealed_chunk_range(stripes.start).start;
+        first..self.layout.sealed_chunk_range(stripes.end - 1).end
+    }
+
+    /// Where a stripe's chunk is in the bytes of a window.
+    fn place(&self, stripes: &Range<u64>, stripe: u64) -> Range<usize> {
+        let from = self.range(stripes).start;
+        let range = self.layout.sealed_chunk_range(stripe);
+        let at = |offset: u64| usize::try_from(offset - from).expect("within a window");
+        at(range.start)..at(range.end)
+    }
+
+    fn open(
+        &self,
+        index: ShardIndex,
+        stripes: &Range<u64>,
+        mut bytes: BytesMut,
+    ) -> Option<BytesMut> {
+        for stripe in stripes.clone() {
+            let slot = bytes.get_mut(self.place(stripes, stripe))?;
+            let last = self.layout.is_last(stripe);
+            let opened = self.keys.open_chunk(index, stripe, last, slot).ok()?;
+            let fits = opened.chunk_len == self.layout.chunk_len(stripe)
+                && opened.stripe_data_len == self.layout.last(stripe);
+            if !fits {
+                return None;
+            }
+        }
+        Some(bytes)
+    }
+
+    /// The sealed chunks of the wanted shards.
+    fn make(
+        &self,
+        code: &ErasureCode,
+        stripes: &Range<u64>,
+        chunks: &[Opened],
+        wanted: &[ShardIndex],
+    ) -> Vec<Bytes> {
+        let len = self.place(stripes, stripes.end - 1).end;
+        let mut made: Vec<BytesMut> = wanted.iter().map(|_| BytesMut::zeroed(len)).collect();
+        for stripe in stripes.clone() {
+            let place = self.place(stripes, stripe);
+            let chunk_len = self.layout.chunk_len(stripe);
+            let chunk = place.start..place.start + chunk_len;
+            let available: Vec<(ShardIndex, &[u8])> =
+                chunks.iter().map(|(index, bytes)| (*index, &bytes[chunk.clone()])).collect();
+            let mut out: [&mut [u8]; SHARDS_PER_BLOB_MAX] = Default::default();
+            for (slot, bytes) in out.iter_mut().zip(&mut made) {
+                *slot = &mut bytes[chunk.clone()];
+            }
+            code.reconstruct(&available, wanted, &mut out[..wanted.len()]);
+            for (index, bytes) in wanted.iter().zip(&mut made) {
+                let last = self.layout.last(stripe);
+                self.keys.seal_chunk(*index, stripe, last, &mut bytes[place.clone()]);
+            }
+        }
+        made.into_iter().map(BytesMut::freeze).collect()
+    }
+}
+
+/// A shard on its way to its site.
+struct Sink<'a> {
+    name: BlobName,
+    index: ShardIndex,
+    site: &'a Guarded,
+    state: Result<State, SiteError>,
+}
+
+enum State {
+    /// Small enough to be put at the end.
+    Whole(Permit, BytesMut),
+    Stream(Box<dyn ShardWriter>),
+}
+
+impl<'a> Sink<'a> {
+    async fn begin(name: BlobName, shard_bytes: u64, target: Target<'a>, header: Bytes) -> Self {
+        let Target { index, site, permit } = target;
+        debug_assert_eq!(header.len(), SHARD_HEADER_BYTES);
+        let state = if shard_bytes <= PUT_BYTES_MAX {
+            Ok(State::Whole(permit, BytesMut::from(&header[..])))
+        } else {
+            match site.create(permit, &name, Some(shard_bytes)).await {
+                Ok(mut writer) => writer.write(header).await.map(|()| State::Stream(writer)),
+                Err(error) => Err(error),
+            }
+        };
+        Self { name, index, site, state }
+    }
+
+    async fn write(&mut self, bytes: Bytes) {
+        let written = match &mut self.state {
+            Ok(State::Whole(_, shard)) => {
+                shard.extend_from_slice(&bytes);
+                Ok(())
+            }
+            Ok(State::Stream(writer)) => writer.write(bytes).await,
+            Err(_) => return,
+        };
+        if let Err(error) = written {
+            // Others go on without it.
+            self.state = Err(error);
+        }
+    }
+
+    async fn finish(self) -> Result<(), SiteError> {
+        match self.state? {
+            State::Whole(permit, shard) => self.site.put(permit, &self.name, shard.freeze()).await,
+            State::Stream(writer) => writer.finish().await,
+        }
+    }
+
+    async fn abort(self) {
+        if let Ok(State::Stream(writer)) = self.state {
+            writer.abort().await;
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Repair: shards that a blob misses are made anew from the others, at the sites that they were
+//! made for.
+//!
+//! **Invariant.** A shard goes only where a policy permits it (I2), and is noted as stored only
+//! after its site has confirmed it. Nothing that is readable is deleted.
+//!
+//! **Deliberately absent.** Moving shards to other sites, for sites that left or facts that
+//! changed: such blobs are counted as waiting. Customer keys: the second lock is enough.
+//!
+//! **Crash.** The catalog knows what is incomplete; the next pass goes on with it.
+
+use crate::plan::{missing, spare};
+use crate::rebuild::{Rebuilt, Source, Target, bit, rebuild};
+use futures::StreamExt;
+use futures::stream;
+use havre_catalog::{BlobRow, Catalog, CatalogError};
+use havre_model::ports::Ports;
+use havre_model::{BlobId, ShardIndex, SiteSet};
+use havre_policy::{Permit, PlacementPolicy};
+use havre_sites::{Fleet, Health};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Incomplete blobs that a pass looks at; what is beyond them waits for the next pass.
+const BLOBS_MAX: usize = 16 * 1024;
+/// Blobs read from the catalog at a time.
+const PAGE: usize = 512;
+/// Blobs repaired at once.
+const REPAIRS_MAX: usize = 4;
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// Blobs that were incomplete, as far as the pass looked.
+    pub incomplete: u64,
+    /// Blobs that are whole again.
+    pub whole: u64,
+    /// Shards made anew.
+    pub shards: u64,
+    /// Bytes of shards that were read for it.
+    pub bytes_read: u64,
+    /// Blobs that wait: for a site that is away, or because they were incomplete only now.
+    pub waiting: u64,
+    /// Blobs whose missing shards no policy permits where they were: sites that left the
+    /// configuration, or facts that changed.
+    pub refused: u64,
+    /// Blobs of which fewer than `k` shards could be read.
+    pub unreadable: u64,
+}
+
+/// Repairs blobs.
+pub struct Repairer {
+    catalog: Arc<dyn Catalog>,
+    fleet: Arc<Fleet>,
+    policies: Vec<PlacementPolicy>,
+    throttle: Throttle,
+    ports: Ports,
+    /// Blobs that were incomplete in the pass before. The last shards of a write arrive after its
+    /// acknowledgement; what is incomplete twice stays so.
+    seen: HashSet<BlobId>,
+}
+
+/// How one blob fared.
+enum Fate {
+    Repaired(Rebuilt),
+    Waits,
+    Refused,
+}
+
+impl Repairer {
+    /// A repairer that reads at most `bytes_per_second` from the sites.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        fleet: Arc<Fleet>,
+        policies: Vec<PlacementPolicy>,
+        bytes_per_second: u64,
+        ports: Ports,
+    ) -> Self {
+        let throttle =
+            Throttle { bytes_per_second: bytes_per_second.max(1), free_at: Duration::ZERO };
+        Self { catalog, fleet, policies, throttle, ports, seen: HashSet::new() }
+    }
+
+    /// One pass over the blobs that were incomplete at the pass before and still are, the most
+    /// endangered first.
+    ///
+    /// # Errors
+    /// When the catalog fails. What sites refuse is in the report.
+    pub async fn pass(&mut self) -> Result<RepairReport, CatalogError> {
+        let mut rows = self.incomplete().await?;
+        let incomplete = rows.len() as u64;
+        let mut report = RepairReport { incomplete, ..RepairReport::default() };
+        let now: HashSet<BlobId> = rows.iter().map(BlobRow::blob).collect();
+        let before = std::mem::replace(&mut self.seen, now);
+        rows.retain(|row| before.contains(&row.blob()));
+        report.waiting = incomplete - rows.len() as u64;
+        rows.sort_by_key(spare);
+        let mut rest = &rows[..];
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(rest.len().min(REPAIRS_MAX));
+            rest = later;
+            let wait = self.throttle.wait(self.ports.clock.elapsed());
+            if !wait.is_zero() {
+                self.ports.runtime.sleep(wait).await;
+            }
+            let read = report.bytes_read;
+            let repairer = &*self;
+            let fates: Vec<(Fate, &BlobRow)> = stream::iter(batch)
+                .map(|row| async move { (repairer.repair(row).await, row) })
+                .buffer_unordered(REPAIRS_MAX)
+                .collect()
+                .await;
+            for (fate, row) in fates {
+                self.note(row, fate, &mut report).await?;
+            }
+            self.throttle.took(self.ports.clock.elapsed(), report.bytes_read - read);
+        }
+        metrics::counter!("havre_repaired_shards_total").increment(report.shards);
+        metrics::counter!("havre_repair_read_bytes_total").increment(report.bytes_read);
+        Ok(report)
+    }
+
+    async fn incomplete(&self) -> Result<Vec<BlobRow>, CatalogError> {
+        let mut rows: Vec<BlobRow> = Vec::new();
+        while rows.len() < BLOBS_MAX {
+            let after = rows.last().map(BlobRow::blob);
+            let page = self.catalog.below_guarantee(after, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            rows.extend(page);
+        }
+        Ok(rows)
+    }
+
+    async fn repair(&self, row: &BlobRow) -> Fate {
+        let mut waits = false;
+        let mut targets = Vec::new();
+        for index in missing(row) {
+            let Some((_, site)) = self.fleet.by_id(row.sites[index.get()]) else {
+                return Fate::Refused;
+            };
+            if site.health() == Health::Down {
+                waits = true;
+                continue;
+            }
+            match self.permit(row, index) {
+                Some(permit) => targets.push(Target { index, site, permit }),
+                None => return Fate::Refused,
+            }
+        }
+        if targets.is_empty() {
+            return if waits { Fate::Waits } else { Fate::Repaired(Rebuilt::default()) };
+        }
+        let mut rebuilt = rebuild(row, self.sources(row), targets).await;
+        if rebuilt.taken != 0 {
+            self.retake(row, &mut rebuilt).await;
+        }
+        Fate::Repaired(rebuilt)
+    }
+
+    /// A site has something else under the blob's name where a shard is missing: bytes that were
+    /// found bad. They go, and the shard is made once more.
+    async fn retake(&self, row: &BlobRow, rebuilt: &mut Rebuilt) {
+        let mut targets = Vec::new();
+        for index in row.geometry.indices().filter(|index| rebuilt.taken & bit(*index) != 0) {
+            let Some((_, site)) = self.fleet.by_id(row.sites[index.get()]) else { continue };
+            let (Some(permit), Ok(())) = (self.permit(row, index), site.delete(&row.name).await)
+            else {
+                continue;
+            };
+            targets.push(Target { index, site, permit });
+        }
+        let again = rebuild(row, self.sources(row), targets).await;
+        rebuilt.stored |= again.stored;
+        rebuilt.bad |= again.bad;
+        rebuilt.bytes_read += again.bytes_read;
+    }
+
+    /// The stored shards, best sites first.
+    fn sources(&self, row: &BlobRow) -> Vec<Source<'_>> {
+        let ranking = self.fleet.ranking();
+        let rank = |position: usize| ranking.iter().position(|ranked| *ranked == position);
+        let stored = row.geometry.indices().filter(|index| row.stored & bit(*index) != 0);
+        let mut sources: Vec<(Option<usize>, Source<'_>)> = stored
+            .filter_map(|index| {
+                let (position, site) = self.fleet.by_id(row.sites[index.get()])?;
+                Some((rank(position), Source { index, site }))
+            })
+            .collect();
+        sources.sort_by_key(|(rank, _)| *rank);
+        sources.into_iter().map(|(_, source)| source).collect()
+    }
+
+    /// A permit for a missing shard at its own site. A blob does not say which policy it is under:
+    /// every policy that it may be under has to permit it.
+    fn permit(&self, row: &BlobRow, index: ShardIndex) -> Option<Permit> {
+        let position = |at: usize| Some(self.fleet.by_id(*row.sites.get(at)?)?.0);
+        let mut holders = SiteSet::EMPTY;
+        for other in row.geometry.indices() {
+            match position(other.get()) {
+                Some(at) if other != index => holders = holders.with(at),
+                _ => {}
+            }
+        }
+        let all = position(index.get()).map_or(holders, |at| holders.with(at));
+        let may_be_under = |policy: &&PlacementPolicy| {
+            policy.geometry() == row.geometry && all.is_subset(policy.eligible())
+        };
+        let site = row.sites[index.get()];
+        let permits = self.policies.iter().filter(may_be_under);
+        let permits = permits.map(|policy| policy.permit(row.blob(), index, site, holders).ok());
+        permits.reduce(|one, other| one.and(other)).flatten()
+    }
+
+    async fn note(
+        &self,
+        row: &BlobRow,
+        fate: Fate,
+        report: &mut RepairReport,
+    ) -> Result<(), CatalogError> {
+        let rebuilt = match fate {
+            Fate::Waits => {
+                report.waiting += 1;
+                return Ok(());
+            }
+            Fate::Refused => {
+                report.refused += 1;
+                return Ok(());
+            }
+            Fate::Repaired(rebuilt) => rebuilt,
+        };
+        report.bytes_read += rebuilt.bytes_read;
+        report.shards += u64::from(rebuilt.stored.count_ones());
+        report.unreadable += u64::from(rebuilt.too_few);
+        if rebuilt.stored | rebuilt.bad == 0 {
+            report.waiting += u64::from(!rebuilt.too_few && rebuilt.failed != 0);
+            return Ok(());
+        }
+        self.catalog.note_shards(row.blob(), rebuilt.stored, rebuilt.bad).await?;
+        let now = (row.stored | rebuilt.stored) & !rebuilt.bad;
+        if now.count_ones() as usize == row.geometry.total() {
+            report.whole += 1;
+        } else {
+            report.waiting += u64::from(!rebuilt.too_few);
+        }
+        Ok(())
+    }
+}
+
+/// Spreads what is read over time.
+struct Throttle {
+    bytes_per_second: u64,
+    /// When the bytes read so far are paid for.
+    free_at: Duration,
+}
+
+impl Throttle {
+    /// How long to wait before more may be read.
+    fn wait(&self, now: Duration) -> Duration {
+        self.free_at.saturating_sub(now)
+    }
+
+    fn took(&mut self, now: Duration, bytes: u64) {
+        let millis = bytes.saturating_mul(1000) / self.bytes_per_second;
+        // A batch's own time counts, idle time before it does not.
+        self.free_at = self.free_at.max(now.saturating_sub(Duration::from_secs(1)))
+            + Duration::from_millis(millis);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_is_spread_over_time() {
+        let mut throttle = Throttle { bytes_per_second: 1000, free_at: Duration::ZERO };
+        let now = Duration::from_secs(10);
+        assert_eq!(throttle.wait(now), Duration::ZERO);
+        throttle.took(now, 3000);
+        assert_eq!(throttle.wait(now), Duration::from_secs(2), "a second of credit, then the rate");
+        throttle.took(now, 1000);
+        assert_eq!(throttle.wait(now), Duration::from_secs(3));
+        assert_eq!(throttle.wait(Duration::from_secs(60)), Duration::ZERO);
+    }
+}
