@@ -36,6 +36,7 @@ mod reservations;
 mod seqs;
 mod shared;
 mod start;
+mod transfers;
 
 pub use body::{Body, BodyError, BodyFacts, WholeBody};
 pub use condition::{Condition, ETagMatch};

@@ -17,6 +17,7 @@ use crate::journal::Entry;
 use crate::object::{Bucket, ObjectInfo, PutRequest};
 use crate::reservations::Reservation;
 use crate::seqs::Ticket;
+use crate::transfers::Upload;
 use crate::{Engine, shared::Shared};
 use bytes::{Bytes, BytesMut};
 use havre_model::limits::{INLINE_BYTES_MAX, PART_BYTES_MAX};
@@ -26,7 +27,6 @@ use havre_model::record::{
 use havre_model::{VersionId, limits};
 use havre_seal::{PartContext, RecordScope};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// What was taken of a body.
 pub(crate) enum Taken {
@@ -67,7 +67,10 @@ impl Engine {
             version,
             part: 0,
         };
-        let taken = self.take_body(placement, &context, body).await?;
+        // The turn comes before the first byte: what waits for one holds no memory.
+        let large = request.bytes.is_some_and(|bytes| bytes > INLINE_BYTES_MAX as u64);
+        let turn = if large { Some(self.shared.upload().await?) } else { None };
+        let taken = self.take_body(placement, &context, body, turn).await?;
         let facts = match body.verified() {
             Ok(facts) => facts,
             Err(error) => {
@@ -115,16 +118,24 @@ impl Engine {
         placement: usize,
         context: &PartContext<'_>,
         body: &mut dyn Body,
+        mut turn: Option<Upload>,
     ) -> Result<Taken, PutError> {
         let mut head = Head::default();
-        while let Some(chunk) = body.chunk().await {
-            let chunk = chunk?;
-            if head.len() + chunk.len() > INLINE_BYTES_MAX {
-                return self.take_extents(placement, context, head, chunk, body).await;
-            }
+        loop {
+            let chunk = match &mut turn {
+                Some(turn) => turn.next(body).await.transpose()?,
+                None => body.chunk().await.transpose()?,
+            };
+            let Some(chunk) = chunk else { return Ok(Taken::Inline(head.into_bytes())) };
             head.push(chunk);
+            if head.len() > INLINE_BYTES_MAX {
+                let turn = match turn {
+                    Some(turn) => turn,
+                    None => self.shared.upload().await?,
+                };
+                return self.take_extents(placement, context, head, body, turn).await;
+            }
         }
-        Ok(Taken::Inline(head.into_bytes()))
     }
 
     async fn take_extents(
@@ -132,18 +143,17 @@ impl Engine {
         placement: usize,
         context: &PartContext<'_>,
         head: Head,
-        chunk: Bytes,
         body: &mut dyn Body,
+        turn: Upload,
     ) -> Result<Taken, PutError> {
-        let _transfer = self.shared.transfer().await?;
         let (sealer, key) = seal_part(&self.shared, context)?;
         let placement = &self.shared.placements[placement];
         let mut writer = PartWriter::new(&self.shared, placement, sealer);
-        for piece in head.pieces.iter().chain([&chunk]) {
+        for piece in &head.pieces {
             writer.push(piece).await?;
         }
-        drop((head, chunk));
-        let part = drain(writer, body).await?;
+        drop(head);
+        let part = drain(writer, body, turn).await?;
         Ok(Taken::Extents { key, part })
     }
 
@@ -154,10 +164,10 @@ impl Engine {
         context: &PartContext<'_>,
         body: &mut dyn Body,
     ) -> Result<(WrappedKey, WrittenPart), PutError> {
-        let _transfer = self.shared.transfer().await?;
+        let turn = self.shared.upload().await?;
         let (sealer, key) = seal_part(&self.shared, context)?;
         let writer = PartWriter::new(&self.shared, &self.shared.placements[placement], sealer);
-        Ok((key, drain(writer, body).await?))
+        Ok((key, drain(writer, body, turn).await?))
     }
 
     async fn commit_object(
@@ -307,8 +317,12 @@ fn seal_part(
 }
 
 /// The rest of a body, into extents.
-async fn drain(mut writer: PartWriter, body: &mut dyn Body) -> Result<WrittenPart, PutError> {
-    while let Some(chunk) = body.chunk().await {
+async fn drain(
+    mut writer: PartWriter,
+    body: &mut dyn Body,
+    mut turn: Upload,
+) -> Result<WrittenPart, PutError> {
+    while let Some(chunk) = turn.next(body).await {
         writer.push(&chunk?).await?;
         if writer.bytes() > limits::PART_BYTES_MAX {
             return Err(PutError::Body(BodyError::TooLarge));
@@ -351,9 +365,8 @@ impl Head {
 }
 
 impl Shared {
-    /// Leave to move the bytes of a large object: bounds the memory of all transfers together.
-    pub(crate) async fn transfer(&self) -> Result<OwnedSemaphorePermit, PutError> {
-        let permit = Arc::clone(&self.transfers).acquire_owned().await;
-        permit.map_err(|_| PutError::Unavailable("the gateway is stopping".into()))
+    /// Leave to move the bytes of a large upload: bounds the memory of all of them together.
+    async fn upload(&self) -> Result<Upload, PutError> {
+        self.transfers.upload(&self.ports).await
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! **Invariant.** Every byte was opened under the object's own key, at its own position, before it
 //! leaves (I4); an error ends the stream, which is then shorter than promised, so the connection
-//! must fail.
+//! must fail. A read holds a few windows of memory, or one stripe where too many hold windows
+//! already: no reader waits for another (I8).
 //!
 //! **Deliberately absent.** Preconditions and ranges as HTTP has them (`server`), and which site to
 //! ask ([`crate::gather`]).
@@ -18,16 +19,20 @@ use crate::inflight::Hold;
 use crate::object::{Bucket, Object};
 use crate::shared::Shared;
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, FuturesOrdered};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use havre_model::limits::{EXTENT_PLAIN_BYTES_MAX, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES};
 use havre_model::record::{self, Body, ObjectKey, ObjectRecord, Part, Record};
 use havre_seal::{PartContext, PartOpener, RecordScope};
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
-/// Windows that are read ahead of the client.
+/// Windows that are read ahead of the client, where there is leave to.
 const WINDOWS_AHEAD: usize = 2;
+/// Stripes of a window that is read without leave to read ahead.
+const NARROW_STRIPES: u64 = 1;
 /// Stripes of the first window of a read: small, so that the first byte comes soon.
 const FIRST_WINDOW_STRIPES: u64 = 2;
 
@@ -104,22 +109,54 @@ fn large(
     range: Range<u64>,
 ) -> BoxStream<'static, Result<Bytes, ReadError>> {
     let planner = Planner::new(Arc::clone(&shared), record, range);
-    stream::unfold(Some(planner), |planner| async {
-        let mut planner = planner?;
-        match planner.next_window().await {
-            Ok(Some(window)) => Some((Ok(window), Some(planner))),
+    let ahead = FuturesOrdered::new();
+    let reading = Reading { shared, planner, ahead, planned: false, leave: None };
+    stream::unfold(Some(reading), |reading| async {
+        let mut reading = reading?;
+        match reading.next().await {
+            Ok(Some(pieces)) => Some((Ok(pieces), Some(reading))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
         }
     })
-    .map_ok(move |window| {
-        let shared = Arc::clone(&shared);
-        async move { window.read(&shared).await }
-    })
-    .try_buffered(WINDOWS_AHEAD)
     .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
     .try_flatten()
     .boxed()
+}
+
+/// A read on its way.
+struct Reading {
+    shared: Arc<Shared>,
+    planner: Planner,
+    /// Windows that are being read, in order.
+    ahead: FuturesOrdered<BoxFuture<'static, Result<Vec<Bytes>, ReadError>>>,
+    planned: bool,
+    /// Leave to read ahead.
+    leave: Option<OwnedSemaphorePermit>,
+}
+
+impl Reading {
+    /// The bytes of the next window.
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, ReadError> {
+        if self.leave.is_none() {
+            self.leave = self.shared.transfers.read_ahead();
+        }
+        let (windows, stripes) = match self.leave {
+            Some(_) => (WINDOWS_AHEAD, WINDOW_STRIPES as u64),
+            None => (1, NARROW_STRIPES),
+        };
+        while !self.planned && self.ahead.len() < windows {
+            match self.planner.next_window(stripes).await? {
+                Some(window) => {
+                    let shared = Arc::clone(&self.shared);
+                    let read = async move { window.read(&shared).await };
+                    self.ahead.push_back(read.boxed());
+                }
+                None => self.planned = true,
+            }
+        }
+        self.ahead.next().await.transpose()
+    }
 }
 
 /// Cuts a range of an object into windows, one after the other.
@@ -133,7 +170,8 @@ struct Planner {
     part_start: u64,
     opener: Option<Arc<PartOpener>>,
     extent: Option<(usize, Arc<BlobHandle>, Arc<Hold>)>,
-    stripes_max: u64,
+    /// Whether a window was planned.
+    begun: bool,
 }
 
 /// Segments of one extent that are read together.
@@ -162,7 +200,7 @@ impl Planner {
             part_start: 0,
             opener: None,
             extent: None,
-            stripes_max: FIRST_WINDOW_STRIPES,
+            begun: false,
         }
     }
 
@@ -173,7 +211,8 @@ impl Planner {
         }
     }
 
-    async fn next_window(&mut self) -> Result<Option<Window>, ReadError> {
+    /// The next window, of at most `stripes_max` stripes.
+    async fn next_window(&mut self, stripes_max: u64) -> Result<Option<Window>, ReadError> {
         if self.range.is_empty() {
             return Ok(None);
         }
@@ -199,14 +238,16 @@ impl Planner {
         let data = blob.row.geometry.data() as u64;
         let segment_bytes = SEGMENT_BYTES as u64;
         let first = from / segment_bytes;
-        let window_end = (first / data + self.stripes_max) * data * segment_bytes;
+        let first_max = if self.begun { stripes_max } else { FIRST_WINDOW_STRIPES };
+        let stripes_max = stripes_max.min(first_max);
+        let window_end = (first / data + stripes_max) * data * segment_bytes;
         let wanted_end = (self.range.end - self.part_start - extent_start).min(extent_plain);
         let to = window_end.min(wanted_end);
         let segments = first..to.div_ceil(segment_bytes);
         let is_last_extent = at + 1 == part.extents.len();
         let part_ends = is_last_extent && segments.end * segment_bytes >= extent_plain;
         self.range.start += to - from;
-        self.stripes_max = WINDOW_STRIPES as u64;
+        self.begun = true;
         Ok(Some(Window {
             blob,
             opener,

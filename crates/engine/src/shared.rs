@@ -13,6 +13,7 @@ use crate::inflight::InFlight;
 use crate::object::Bucket;
 use crate::reservations::Reservations;
 use crate::seqs::Seqs;
+use crate::transfers::Transfers;
 use havre_catalog::Catalog;
 use havre_codec::ErasureCode;
 use havre_model::ports::Ports;
@@ -21,15 +22,11 @@ use havre_policy::PlacementPolicy;
 use havre_seal::Keyring;
 use havre_sites::Fleet;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Blobs whose keys and places are remembered.
 const BLOBS_CACHED_MAX: usize = 4096;
 /// Buckets that are remembered.
 const BUCKETS_CACHED_MAX: usize = 16 * 1024;
-/// Uploads and downloads of large objects that move bytes at once: each holds a few windows of
-/// memory.
-pub(crate) const TRANSFERS_MAX: usize = 48;
 
 /// A placement policy with what writes under it need.
 pub(crate) struct Placement {
@@ -51,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) blobs: Cache<BlobId, Arc<BlobHandle>>,
     pub(crate) buckets: Cache<String, Arc<Bucket>>,
-    pub(crate) transfers: Arc<Semaphore>,
+    pub(crate) transfers: Transfers,
     pub(crate) seqs: Seqs,
 }
 
@@ -98,7 +95,7 @@ impl Shared {
             in_flight: InFlight::default(),
             blobs: Cache::new(BLOBS_CACHED_MAX),
             buckets: Cache::new(BUCKETS_CACHED_MAX),
-            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            transfers: Transfers::default(),
             seqs: Seqs::default(),
         })
     }

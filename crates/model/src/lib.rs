@@ -15,6 +15,7 @@ pub mod geometry;
 pub mod ids;
 pub mod limits;
 pub mod name;
+pub mod pace;
 pub mod ports;
 pub mod record;
 pub mod sites;
@@ -25,5 +26,6 @@ pub use ids::{
     BlobId, BucketId, ChainId, ParseIdError, Seq, SiteId, TenantId, UploadId, VersionId,
 };
 pub use name::{BlobName, ParseBlobNameError};
+pub use pace::Pace;
 pub use sites::SiteSet;
 pub use time::Timestamp;

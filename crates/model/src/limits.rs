@@ -59,6 +59,9 @@ pub const DELETE_KEYS_MAX: usize = 1000;
 /// Buckets of one tenant.
 pub const BUCKETS_PER_TENANT_MAX: usize = 10_000;
 
+/// The slowest client that is put up with while others wait for what it holds, in bytes a second.
+pub const CLIENT_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
 /// Sites of one configuration.
 pub const SITES_MAX: usize = 64;
 /// Shards of one blob.

@@ -1,4 +1,5 @@
 //! Six sites in memory, two in each of three jurisdictions, under 3+3 by default.
+#![allow(dead_code, reason = "each test crate uses its part")]
 
 use futures::TryStreamExt;
 use havre_catalog::{Catalog, SqliteCatalog};
