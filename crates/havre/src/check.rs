@@ -138,9 +138,6 @@ fn listener_warnings(config: &Config, warnings: &mut Vec<String>) {
             config.admin.address
         ));
     }
-    if config.limits.requests_max.is_some() {
-        warnings.push("limits.requests_max is read, and not enforced yet".to_owned());
-    }
     for tenant in &config.tenants {
         if !config.credentials.iter().any(|credential| credential.tenant == tenant.name) {
             warnings.push(format!("tenant {} has no credential: nobody can use it", tenant.name));

@@ -182,7 +182,7 @@ pub struct Credential {
 /// Limits on clients; what is not set is the default of `havre_server::LimitsConfig`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests under way at once. The server does not enforce it yet.
+    /// Requests that are worked on at once.
     pub requests_max: Option<usize>,
     /// Connections of one listener.
     pub connections_max: Option<usize>,

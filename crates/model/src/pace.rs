@@ -3,8 +3,8 @@
 //! **Invariant.** Only time in which the client was waited for counts against it, and bytes that it
 //! moved count for it at once: who keeps the pace is never behind, however long the gateway takes.
 //!
-//! **Deliberately absent.** Clocks, and what follows for one that is behind: as long as nobody waits
-//! for what it holds, nothing.
+//! **Deliberately absent.** Clocks, and what follows for one that is behind: as long as nobody
+//! waits for what it holds, nothing.
 //!
 //! **Crash.** Values only.
 

@@ -18,13 +18,14 @@ use crate::checksum::Declared;
 use crate::config::DOCUMENT_BYTES_MAX;
 use crate::context::{Admission, Admitted, Principal, RequestContext};
 use crate::credentials::Credentials;
-use crate::error::unavailable;
+use crate::error::slow_down;
 use crate::features;
 use crate::hosts::Domains;
 use crate::keepalive::{self, Answering, may_wait};
 use crate::query::Query;
 use crate::s3::conditions::Conditions;
 use crate::s3::range::ByteRange;
+use crate::turns::Turns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -39,7 +40,7 @@ use s3s::service::S3Service;
 use s3s::stream::ByteStream as _;
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
@@ -83,11 +84,10 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
 
 /// The way from the first instance of `s3s` to the second.
 pub(crate) struct Gate {
+    pub(crate) turns: Arc<Turns>,
     pub(crate) inner: S3Service,
     pub(crate) credentials: Arc<dyn Credentials>,
     pub(crate) domains: Domains,
-    /// Bytes of documents that may be in memory.
-    pub(crate) documents: Arc<Semaphore>,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
 
@@ -156,6 +156,7 @@ impl Gate {
             .credentials
             .credential(&signer.access_key)
             .ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
+        self.take_turn(&extensions).await?;
         let path = self.path(&uri, &headers)?;
         let query = Query::parse(uri.query())?;
         features::check(&method, &path, &query, &headers)?;
@@ -193,6 +194,15 @@ impl Gate {
         Ok(Onward { request: inner, document, may_wait })
     }
 
+    /// Waits until the request may be worked on. Nothing of its body is in memory yet.
+    async fn take_turn(&self, extensions: &http::Extensions) -> S3Result<()> {
+        let context = extensions.get::<Arc<RequestContext>>();
+        let context = context.ok_or_else(|| s3_error!(InternalError))?;
+        let turn = self.turns.take(&context.client).await.ok_or_else(slow_down)?;
+        *context.turn.lock() = Some(turn);
+        Ok(())
+    }
+
     /// Bucket and key. A bucket that ends at an encoded slash for us and not for a proxy is refused
     /// (B9).
     fn path(&self, uri: &Uri, headers: &HeaderMap) -> S3Result<S3Path> {
@@ -226,8 +236,7 @@ impl Gate {
         let permit = if length == 0 {
             None
         } else {
-            let waiting = self.documents.clone().acquire_many_owned(counted);
-            Some(waiting.await.map_err(|_| unavailable())?)
+            Some(self.turns.document(counted).await.ok_or_else(slow_down)?)
         };
         let mut body = body;
         let bytes = body.store_all_limited(length).await.map_err(|error| failure(&*error).1)?;

@@ -8,6 +8,7 @@
 //!
 //! **Crash.** Values only.
 
+use havre_model::limits::CLIENT_BYTES_PER_SECOND_MIN;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +86,15 @@ pub enum TlsConfig {
 /// Limits on clients.
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
+    /// Signed requests that are worked on at once, all listeners together, until the last byte of
+    /// their answers has left. Each may hold a small object, a document's answer or one stripe of a
+    /// large object.
+    pub requests_max: usize,
+    /// A request waits this long for its turn; then its client is told to slow down.
+    pub turn_timeout: Duration,
+    /// While requests wait for their turn, a client that moved fewer bytes than this a second, for
+    /// half of `turn_timeout`, loses its connection.
+    pub client_bytes_per_second_min: u64,
     /// Connections of one listener; more wait in the operating system's queue.
     pub connections_max: usize,
     /// A TLS handshake must be done within this.
@@ -104,6 +114,9 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
+            requests_max: 1024,
+            turn_timeout: Duration::from_secs(10),
+            client_bytes_per_second_min: CLIENT_BYTES_PER_SECOND_MIN,
             connections_max: 1024,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),

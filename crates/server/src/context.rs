@@ -13,8 +13,10 @@ use crate::credentials::SecretKey;
 use crate::s3::conditions::Conditions;
 use crate::s3::range::ByteRange;
 use crate::s3::token::TokenKey;
+use crate::turns::{Client, Turn};
 use havre_model::TenantId;
 use http::HeaderMap;
+use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 use tracing::Dispatch;
 
@@ -28,12 +30,23 @@ pub(crate) struct RequestContext {
     pub(crate) log: Dispatch,
     /// Whether the connection is encrypted.
     pub(crate) secure: bool,
+    /// Who sends it and takes its answer.
+    pub(crate) client: Arc<Client>,
+    /// Leave to be worked on; the body of the answer takes it along.
+    pub(crate) turn: Mutex<Option<Turn>>,
     operation: OnceLock<&'static str>,
 }
 
 impl RequestContext {
-    pub(crate) fn new(id: String, host_id: String, log: Dispatch, secure: bool) -> Self {
-        Self { id, host_id, log, secure, operation: OnceLock::new() }
+    pub(crate) fn new(
+        id: String,
+        host_id: String,
+        log: Dispatch,
+        secure: bool,
+        client: Arc<Client>,
+    ) -> Self {
+        let (turn, operation) = (Mutex::new(None), OnceLock::new());
+        Self { id, host_id, log, secure, client, turn, operation }
     }
 
     /// Notes the operation, once it is known.

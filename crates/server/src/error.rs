@@ -28,6 +28,11 @@ pub(crate) fn unavailable() -> S3Error {
     s3_error!(ServiceUnavailable, "Reduce your request rate.")
 }
 
+/// 503 for a request that waited for its turn in vain.
+pub(crate) fn slow_down() -> S3Error {
+    s3_error!(SlowDown, "Please reduce your request rate.")
+}
+
 fn internal(error: &dyn std::error::Error) -> S3Error {
     tracing::error!(error = %error, "answer a request");
     s3_error!(InternalError, "We encountered an internal error. Please try again.")
@@ -75,7 +80,7 @@ pub(crate) fn of_put(error: &PutError) -> S3Error {
         PutError::NoSuchBucket => s3_error!(NoSuchBucket),
         PutError::TooLarge => s3_error!(EntityTooLarge),
         PutError::Body(error) => of_body(error),
-        PutError::SlowDown => s3_error!(SlowDown),
+        PutError::SlowDown => slow_down(),
         PutError::Unavailable(_) | PutError::Catalog(_) => refused(error),
         _ => internal(error),
     }

@@ -9,6 +9,7 @@
 //! **Crash.** A body dies with its connection.
 
 use crate::framing::{Framing, FramingError};
+use crate::turns::Client;
 use bytes::Bytes;
 use havre_model::ports::{Runtime, Task};
 use http_body::{Body, Frame, SizeHint};
@@ -43,6 +44,7 @@ pub(crate) struct RequestBody {
     framing: Option<Framing>,
     bytes: Arc<AtomicU64>,
     leftover: Leftover,
+    client: Arc<Client>,
     runtime: Arc<dyn Runtime>,
     timeout: Duration,
     timer: Mutex<Option<Task>>,
@@ -54,6 +56,7 @@ impl RequestBody {
     pub(crate) fn new(
         inner: Incoming,
         chunked: bool,
+        client: Arc<Client>,
         runtime: Arc<dyn Runtime>,
         timeout: Duration,
     ) -> Self {
@@ -62,6 +65,7 @@ impl RequestBody {
             framing: chunked.then(Framing::new),
             bytes: Arc::default(),
             leftover: Arc::default(),
+            client,
             runtime,
             timeout,
             timer: Mutex::new(None),
@@ -87,6 +91,7 @@ impl RequestBody {
 
     fn accept(&mut self, frame: &Frame<Bytes>) -> Result<(), IncomingError> {
         *self.timer.lock() = None;
+        self.client.moved(frame.data_ref().map_or(0, |bytes| bytes.len() as u64));
         if let Some(bytes) = frame.data_ref() {
             self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             if let Some(framing) = &mut self.framing {
@@ -108,7 +113,10 @@ impl Body for RequestBody {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let polled = match Pin::new(inner).poll_frame(context) {
             Poll::Pending => match self.poll_timer(context) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.client.wait();
+                    return Poll::Pending;
+                }
                 Poll::Ready(()) => Some(Err(IncomingError::Idle)),
             },
             Poll::Ready(None) => {
@@ -122,6 +130,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Err(error))) => Some(Err(error.into())),
         };
         if !matches!(polled, Some(Ok(_))) {
+            self.client.moved(0);
             // Nothing more is read after an error or the end, also if asked again.
             self.ended |= !matches!(polled, Some(Err(IncomingError::Framing(_))));
             let inner = self.inner.take();
@@ -144,6 +153,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        self.client.moved(0);
         if let Some(inner) = self.inner.take().filter(|inner| !inner.is_end_stream()) {
             *self.leftover.lock() = Some(inner);
         }

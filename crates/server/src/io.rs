@@ -1,5 +1,5 @@
 //! A connection that gives up on a client which stops taking its response, or never says what it
-//! speaks.
+//! speaks, and that can be ended from outside.
 //!
 //! **Invariant.** A write that makes no progress for the write timeout fails the connection, so
 //! that a slow client holds its buffers for a bounded time; and the first bytes, by which HTTP/1
@@ -10,10 +10,12 @@
 //!
 //! **Crash.** A connection dies with the process.
 
+use futures::task::AtomicWaker;
 use havre_model::ports::{Runtime, Task};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,9 +24,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// request of HTTP/1.1 has more.
 const PREFACE_BYTES: usize = 24;
 
+/// Ends a connection from outside.
+#[derive(Default)]
+pub(crate) struct Cut {
+    done: AtomicBool,
+    connection: AtomicWaker,
+}
+
+impl Cut {
+    /// Ends the connection when it next waits for its client; `true` when it was not ended before.
+    pub(crate) fn cut(&self) -> bool {
+        let first = !self.done.swap(true, Ordering::SeqCst);
+        self.connection.wake();
+        first
+    }
+
+    /// Fails what waits on a connection that was ended.
+    fn check(&self, context: &Context<'_>) -> io::Result<()> {
+        self.connection.register(context.waker());
+        if self.done.load(Ordering::SeqCst) {
+            let reason = "the client was slow while others waited";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason));
+        }
+        Ok(())
+    }
+}
+
 /// The connection.
 pub(crate) struct Deadlined<T> {
     inner: T,
+    cut: Arc<Cut>,
     runtime: Arc<dyn Runtime>,
     write_timeout: Duration,
     write_timer: Option<Task>,
@@ -39,12 +68,13 @@ impl<T> Deadlined<T> {
     /// The connection, whose client has `first` to begin.
     pub(crate) fn new(
         inner: T,
+        cut: Arc<Cut>,
         runtime: Arc<dyn Runtime>,
         first: Duration,
         write_timeout: Duration,
     ) -> Self {
         let preface_timer = Some(runtime.sleep(first));
-        Self { inner, runtime, write_timeout, write_timer: None, preface_timer, read: 0 }
+        Self { inner, cut, runtime, write_timeout, write_timer: None, preface_timer, read: 0 }
     }
 
     /// Passes progress on; without any, fails when the time is up.
@@ -57,6 +87,7 @@ impl<T> Deadlined<T> {
             self.write_timer = None;
             return polled;
         }
+        self.cut.check(context)?;
         let timer = self.write_timer.get_or_insert_with(|| self.runtime.sleep(self.write_timeout));
         std::task::ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
@@ -71,6 +102,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Deadlined<T> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if polled.is_pending() {
+            self.cut.check(context)?;
+        }
         if let Some(timer) = &mut self.preface_timer {
             if polled.is_pending() {
                 std::task::ready!(timer.as_mut().poll(context));

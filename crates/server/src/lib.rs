@@ -36,6 +36,7 @@ mod s3;
 mod server;
 mod service;
 mod tls;
+mod turns;
 
 pub use admin::{Admin, Readiness};
 pub use config::{

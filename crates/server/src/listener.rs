@@ -8,7 +8,7 @@
 //! **Crash.** Clients see a broken connection and try again.
 
 use crate::config::{HEADER_BYTES_MAX, HEADERS_MAX, LimitsConfig};
-use crate::io::Deadlined;
+use crate::io::{Cut, Deadlined};
 use futures::future::{Either, select};
 use havre_model::ports::Ports;
 use http::{Request, Response};
@@ -128,6 +128,25 @@ impl Listener {
     }
 }
 
+/// A service whose requests bring what ends their connection.
+struct OnConnection<S> {
+    service: S,
+    cut: Arc<Cut>,
+}
+
+impl<S: hyper::service::Service<Request<Incoming>>> hyper::service::Service<Request<Incoming>>
+    for OnConnection<S>
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.cut.clone());
+        self.service.call(request)
+    }
+}
+
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
     tls: Option<TlsAcceptor>,
@@ -169,7 +188,9 @@ impl Connection {
     {
         let runtime = self.ports.runtime.clone();
         let (first, write) = (self.limits.header_timeout, self.limits.write_timeout);
-        let stream = Deadlined::new(stream, runtime, first, write);
+        let cut = Arc::new(Cut::default());
+        let service = OnConnection { service, cut: cut.clone() };
+        let stream = Deadlined::new(stream, cut, runtime, first, write);
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = self.watcher.watch(connection.into_owned()).await {
             tracing::debug!(error = %error, "serve a connection");

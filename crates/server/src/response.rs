@@ -1,7 +1,8 @@
 //! Responses on their way out.
 //!
 //! **Invariant.** A body is as long as its `Content-Length` says, or the connection fails (I4). The
-//! log line is written once, when the body ended or was given up.
+//! log line is written once, when the body ended or was given up. Its bytes keep the request's turn
+//! until they are sent.
 //!
 //! **Deliberately absent.** Copies: frames pass as they are.
 //!
@@ -9,6 +10,7 @@
 
 use crate::context::RequestContext;
 use crate::s3::Substitutes;
+use crate::turns::{Client, Turn, holding};
 use bytes::Bytes;
 use havre_model::ports::Clock;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -22,6 +24,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// When a client that got 503 should come again.
+const RETRY_AFTER_SECONDS: &str = "1";
 
 /// A body ended before its declared length.
 #[derive(Debug, thiserror::Error)]
@@ -105,12 +110,16 @@ pub(crate) struct ResponseBody {
     inner: Body,
     declared: Option<u64>,
     bytes: u64,
+    client: Arc<Client>,
+    turn: Option<Arc<Turn>>,
     log: Option<Log>,
 }
 
 impl ResponseBody {
     pub(crate) fn new(inner: Body, log: Log) -> Self {
-        Self { inner, declared: None, bytes: 0, log: Some(log) }
+        let client = log.context.client.clone();
+        let turn = log.context.turn.lock().take().map(Arc::new);
+        Self { inner, declared: None, bytes: 0, client, turn, log: Some(log) }
     }
 
     /// The same, of exactly so many bytes.
@@ -134,10 +143,19 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
-        match &frame {
+        // Asked for more, the connection has room again.
+        self.client.moved(0);
+        let mut frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &mut frame {
             Some(Ok(frame)) => {
-                self.bytes += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+                if let Some(bytes) = frame.data_mut() {
+                    self.bytes += bytes.len() as u64;
+                    self.client.moved(bytes.len() as u64);
+                    if let Some(turn) = &self.turn {
+                        *bytes = holding(std::mem::take(bytes), turn);
+                    }
+                }
+                self.client.wait();
                 if self.declared == Some(self.bytes) {
                     self.end(true);
                 }
@@ -201,6 +219,9 @@ pub(crate) fn with_ids(
         headers.insert(HeaderName::from_static("x-amz-id-2"), id);
     }
     headers.insert(header::SERVER, HeaderValue::from_static("Havre"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
     response
 }
 

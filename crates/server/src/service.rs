@@ -15,8 +15,10 @@ use crate::credentials::Credentials;
 use crate::guard;
 use crate::hosts::Domains;
 use crate::incoming::{Leftover, RequestBody};
+use crate::io::Cut;
 use crate::response::{self, ResponseBody};
 use crate::s3::Gateway;
+use crate::turns::Turns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::future::BoxFuture;
@@ -32,7 +34,6 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError, S3Error};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
@@ -59,6 +60,7 @@ struct Shared {
     region: String,
     ports: Ports,
     limits: LimitsConfig,
+    turns: Arc<Turns>,
 }
 
 fn s3_config(region: &str) -> Result<S3Config, InvalidRegion> {
@@ -101,11 +103,12 @@ impl Service {
         inner.set_host(domains.clone());
         inner.set_auth(NoSecrets);
         inner.set_access(OnlyAdmitted);
+        let turns = Turns::new(&config.limits, ports.clone());
         let gate = Gate {
+            turns: turns.clone(),
             inner: inner.build(),
             credentials: credentials.clone(),
             domains,
-            documents: Arc::new(Semaphore::new(config.limits.documents_bytes_max)),
             runtime: ports.runtime.clone(),
         };
         // Operations live behind the gate; the outer instance has none.
@@ -114,7 +117,7 @@ impl Service {
         outer.set_auth(Secrets(credentials));
         outer.set_route(gate);
         let (region, limits) = (config.region.clone(), config.limits.clone());
-        let shared = Shared { s3: outer.build(), region, ports, limits };
+        let shared = Shared { s3: outer.build(), region, ports, limits, turns };
         Ok(Self { shared: Arc::new(shared), secure: false })
     }
 
@@ -152,12 +155,12 @@ fn is_chunked(headers: &HeaderMap) -> bool {
 }
 
 impl Shared {
-    fn context(&self, secure: bool) -> Arc<RequestContext> {
+    fn context(&self, secure: bool, cut: Option<Arc<Cut>>) -> Arc<RequestContext> {
         let random: [u8; 32] = self.ports.random();
         let id = hex::encode_upper(&random[..8]);
         let host_id = BASE64.encode(&random[8..]);
         let log = tracing::dispatcher::get_default(Dispatch::clone);
-        Arc::new(RequestContext::new(id, host_id, log, secure))
+        Arc::new(RequestContext::new(id, host_id, log, secure, self.turns.client(cut)))
     }
 
     async fn answer(
@@ -166,13 +169,14 @@ impl Shared {
         secure: bool,
     ) -> Result<Response<ResponseBody>, HttpError> {
         let began = self.ports.clock.elapsed();
-        let context = self.context(secure);
         let (mut parts, body) = request.into_parts();
+        let context = self.context(secure, parts.extensions.remove::<Arc<Cut>>());
         let method = parts.method.clone();
         let resource = parts.uri.path().to_owned();
         let timeout = self.limits.body_timeout;
         let chunked = is_chunked(&parts.headers);
-        let body = RequestBody::new(body, chunked, self.ports.runtime.clone(), timeout);
+        let (client, runtime) = (context.client.clone(), self.ports.runtime.clone());
+        let body = RequestBody::new(body, chunked, client, runtime, timeout);
         let (bytes_in, leftover) = (body.bytes(), body.leftover());
         let expects = parts.headers.contains_key(header::EXPECT);
         let response = match guard::check(&parts) {

@@ -538,6 +538,7 @@ fn what_the_file_says_reaches_the_crates_and_the_rest_keeps_their_defaults() {
     assert_eq!(server.listeners.len(), 2);
     assert_eq!(server.admin, Some(config.admin.address));
     assert_eq!(server.limits.header_timeout, Duration::from_millis(1500));
+    assert_eq!(server.limits.requests_max, 7);
     let default = havre_server::LimitsConfig::default();
     assert_eq!(server.limits.body_timeout, default.body_timeout);
     let config = parse(SOUND).expect("it is sound");
@@ -550,6 +551,7 @@ fn the_documented_defaults_are_the_defaults() {
     let text = include_str!("../../../../docs/configuration.md");
     let limits = havre_server::LimitsConfig::default();
     for (key, value) in [
+        ("requests_max", limits.requests_max as u128),
         ("connections_max", limits.connections_max as u128),
         ("handshake_timeout_ms", limits.handshake_timeout.as_millis()),
         ("header_timeout_ms", limits.header_timeout.as_millis()),
@@ -643,7 +645,6 @@ fn check_warns_of_what_is_sound_but_unwise() {
         "S3 is served in the clear at 10.0.0.1:9000",
         "site b1 is reached in the clear",
         "tenant idle has no credential",
-        "limits.requests_max is read, and not enforced yet",
         "site a2 forgets all",
         "credential AKTEST: environment variable HAVRE_TEST_SECRET_THAT_IS_NOT_SET is not set",
         "jurisdiction:KP reaches no declared site",

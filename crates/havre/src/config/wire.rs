@@ -74,6 +74,9 @@ impl Limits {
     #[must_use]
     pub fn over(&self, default: LimitsConfig) -> LimitsConfig {
         LimitsConfig {
+            requests_max: self.requests_max.unwrap_or(default.requests_max),
+            turn_timeout: default.turn_timeout,
+            client_bytes_per_second_min: default.client_bytes_per_second_min,
             connections_max: self.connections_max.unwrap_or(default.connections_max),
             handshake_timeout: self.handshake_timeout.unwrap_or(default.handshake_timeout),
             header_timeout: self.header_timeout.unwrap_or(default.header_timeout),
