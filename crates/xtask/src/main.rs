@@ -52,6 +52,7 @@ usage: cargo xtask COMMAND
   drill recover [--objects N] [--seed N]
                        lose the catalog and rebuild it: from all sites, from three of them with
                        kills on the way, and by starting
+  drill faults         sites that hang, die, lie, forget and fill up under a running gateway
   bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
                        measure the gateway beside s3s-fs; writes target/bench.json
 
@@ -121,7 +122,7 @@ fn run_clients(mut words: Words) -> Result<()> {
 }
 
 fn run_drill(mut words: Words) -> Result<()> {
-    let name = words.take().context("which drill? kill, power or recover")?;
+    let name = words.take().context("which drill? kill, power, recover or faults")?;
     let seed = words.value("--seed")?;
     let mut report = Report::default();
     match name.as_str() {
@@ -144,7 +145,13 @@ fn run_drill(mut words: Words) -> Result<()> {
             let options = drill::RecoverOptions { objects, seed };
             report.step("drill: recover", || drill::recover(&plan, &options));
         }
-        other => bail!("no drill {other}; there are kill, power and recover"),
+        "faults" => {
+            let program = gateway(&mut words)?;
+            words.end()?;
+            let yardstick = bench::build_yardstick()?;
+            report.step("drill: faults", || drill::faults(&program, &yardstick));
+        }
+        other => bail!("no drill {other}; there are kill, power, recover and faults"),
     }
     print!("{}", report.table());
     if report.all_passed() { Ok(()) } else { bail!("the drill failed") }

@@ -68,6 +68,11 @@ impl Answer {
         })
     }
 
+    /// Status line and headers, as they came.
+    pub(crate) fn head(&self) -> &str {
+        &self.head
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -164,7 +169,8 @@ fn write_request(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> std::io::R
     }
 }
 
-fn read_answer(
+/// Reads one answer; whether the connection may be used again.
+pub(crate) fn read_answer(
     stream: &mut TcpStream,
     buffer: &mut [u8],
     head_only: bool,
@@ -271,7 +277,8 @@ impl BodyReader<'_> {
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+/// Where a text begins in another.
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 

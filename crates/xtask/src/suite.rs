@@ -8,6 +8,7 @@
 //!
 //! **Crash.** `target/` keeps what was built and installed; the next run goes on from there.
 
+use crate::bench::build_yardstick;
 use crate::clients::{self, Mode};
 use crate::drill;
 use crate::install;
@@ -72,6 +73,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
                 let options = drill::RecoverOptions { objects: RECOVER_OBJECTS, seed: None };
                 drill::recover(&plan, &options)
             });
+            report.step("drill: faults", || drill::faults(&gateway, &build_yardstick()?));
             report.step("drill: power cut", || {
                 let plan = |data: &Path| Plan::gateway(&gateway, data);
                 drill::power(plan, &drill::Options::power(POWER_SECONDS, None))

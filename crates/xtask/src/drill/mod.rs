@@ -3,10 +3,12 @@
 //! **Invariant.** A drill is repeated by the command it prints when it fails; the moments of its
 //! crashes come from the seed, the interleaving of its load from the machine.
 //!
-//! **Deliberately absent.** Faults of sites; `crates/sim` has those, on a seeded clock.
+//! **Deliberately absent.** Faults of sites on a seeded clock, which `crates/sim` is to have.
 //!
 //! **Crash.** `kill -9`, and a file system that stops as if its power were cut.
 
+mod disk;
+mod faults;
 mod history;
 mod judge;
 mod load;
@@ -14,6 +16,7 @@ mod power;
 mod recover;
 mod remains;
 
+pub(crate) use faults::faults;
 pub(crate) use recover::{Options as RecoverOptions, recover};
 
 use crate::process::root;
@@ -78,7 +81,7 @@ pub(crate) fn kill(plan: &Plan, options: &Options) -> Result<Tally> {
 
 /// Rounds of power cuts, where that is permitted; `plan` starts a server over a folder of the disk.
 pub(crate) fn power(plan: impl FnOnce(&Path) -> Result<Plan>, options: &Options) -> Result<Tally> {
-    let mut disk = match power::Disk::make("drill-power")? {
+    let mut disk = match power::CutDisk::make("drill-power")? {
         Ok(disk) => disk,
         Err(reason) => return Ok(Tally::skip(format!("power cuts: {reason}"))),
     };
