@@ -53,6 +53,9 @@ usage: cargo xtask COMMAND
                        lose the catalog and rebuild it: from all sites, from three of them with
                        kills on the way, and by starting
   drill faults         sites that hang, die, lie, forget and fill up under a running gateway
+  drill memory [--bytes N] [--against yardstick]
+                       eight uploads, then eight downloads of N bytes at once; what the process
+                       holds at most has a bound that does not depend on N
   bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
                        measure the gateway beside s3s-fs; writes target/bench.json
 
@@ -122,7 +125,7 @@ fn run_clients(mut words: Words) -> Result<()> {
 }
 
 fn run_drill(mut words: Words) -> Result<()> {
-    let name = words.take().context("which drill? kill, power, recover or faults")?;
+    let name = words.take().context("which drill? kill, power, recover, faults or memory")?;
     let seed = words.value("--seed")?;
     let mut report = Report::default();
     match name.as_str() {
@@ -151,7 +154,13 @@ fn run_drill(mut words: Words) -> Result<()> {
             let yardstick = bench::build_yardstick()?;
             report.step("drill: faults", || drill::faults(&program, &yardstick));
         }
-        other => bail!("no drill {other}; there are kill, power, recover and faults"),
+        "memory" => {
+            let object_bytes = words.value("--bytes")?.unwrap_or(suite::MEMORY_OBJECT_BYTES);
+            let plan = planner(&mut words)?(&suite::scratch("drill-memory")?)?;
+            words.end()?;
+            report.step("drill: memory", || drill::memory(&plan, object_bytes));
+        }
+        other => bail!("no drill {other}; there are kill, power, recover, faults and memory"),
     }
     print!("{}", report.table());
     if report.all_passed() { Ok(()) } else { bail!("the drill failed") }

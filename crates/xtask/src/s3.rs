@@ -125,7 +125,7 @@ impl Connection {
             Some(stream) => stream,
             None => connect(self.address)?,
         };
-        self.signer.head(request, &mut self.head);
+        self.signer.head(request, request.body.len() as u64, &mut self.head);
         write_request(&mut stream, self.head.as_bytes(), request.body).context("send")?;
         let head_only = request.method == "HEAD";
         let (answer, reusable) = read_answer(&mut stream, &mut self.buffer, head_only, keep)?;
@@ -133,6 +133,33 @@ impl Connection {
             self.stream = Some(stream);
         }
         Ok(answer)
+    }
+
+    /// Puts an object of `length` bytes, which `produce` hands to what it is given, piece by piece.
+    pub(crate) fn upload(
+        &mut self,
+        path: &str,
+        length: u64,
+        produce: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<Answer> {
+        let mut stream = connect(self.address)?;
+        let request = Request { method: "PUT", path, ..Request::default() };
+        self.signer.head(&request, length, &mut self.head);
+        stream.write_all(self.head.as_bytes()).context("send")?;
+        produce(&mut |piece| stream.write_all(piece).context("send"))?;
+        Ok(read_answer(&mut stream, &mut self.buffer, false, Keep::Body)?.0)
+    }
+
+    /// Reads an answer's body piece by piece, however long it is; an error's is kept as always.
+    pub(crate) fn download(
+        &mut self,
+        request: &Request<'_>,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Answer> {
+        let mut stream = connect(self.address)?;
+        self.signer.head(request, 0, &mut self.head);
+        stream.write_all(self.head.as_bytes()).context("send")?;
+        Ok(read_answer_into(&mut stream, &mut self.buffer, false, Keep::Count, Some(&mut take))?.0)
     }
 
     /// As [`Connection::send`], but any status outside 200..300 is an error.
@@ -176,6 +203,17 @@ pub(crate) fn read_answer(
     head_only: bool,
     keep: Keep,
 ) -> Result<(Answer, bool)> {
+    read_answer_into(stream, buffer, head_only, keep, None)
+}
+
+/// As [`read_answer`]; the body of a success goes to `sink`, if there is one.
+fn read_answer_into(
+    stream: &mut TcpStream,
+    buffer: &mut [u8],
+    head_only: bool,
+    keep: Keep,
+    sink: Option<Sink<'_, '_>>,
+) -> Result<(Answer, bool)> {
     let mut filled = 0;
     let head_end = loop {
         let count = stream.read(&mut buffer[filled..]).context("read the answer")?;
@@ -194,8 +232,8 @@ pub(crate) fn read_answer(
     let head = std::str::from_utf8(&buffer[..head_end]).context("the answer's head")?.to_owned();
     let status = head.get(9..12).and_then(|code| code.parse().ok());
     let mut answer = Answer { status: status.context("status")?, head, ..Answer::default() };
-    let keep = if answer.status >= 300 { Keep::Body } else { keep };
-    let mut body = BodyReader { stream, buffer, from: head_end, to: filled };
+    let (keep, sink) = if answer.status >= 300 { (Keep::Body, None) } else { (keep, sink) };
+    let mut body = BodyReader { stream, buffer, from: head_end, to: filled, sink };
     if !head_only && answer.status != 204 && answer.status != 304 {
         if let Some(length) = answer.header("content-length") {
             let length = length.parse().context("content-length")?;
@@ -210,15 +248,19 @@ pub(crate) fn read_answer(
     Ok((answer, !close))
 }
 
+/// What takes a body piece by piece.
+type Sink<'a, 's> = &'a mut (dyn FnMut(&[u8]) + 's);
+
 /// The rest of an answer: what was read already, then the socket.
-struct BodyReader<'a> {
+struct BodyReader<'a, 's> {
+    sink: Option<Sink<'a, 's>>,
     stream: &'a mut TcpStream,
     buffer: &'a mut [u8],
     from: usize,
     to: usize,
 }
 
-impl BodyReader<'_> {
+impl BodyReader<'_, '_> {
     fn fill(&mut self) -> Result<()> {
         self.from = 0;
         self.to = self.stream.read(self.buffer).context("read the body")?;
@@ -235,8 +277,11 @@ impl BodyReader<'_> {
                 self.fill()?;
             }
             let here = (self.to - self.from).min(usize::try_from(left).unwrap_or(usize::MAX));
-            if keep == Keep::Body {
-                answer.body.extend_from_slice(&self.buffer[self.from..self.from + here]);
+            let piece = &self.buffer[self.from..self.from + here];
+            if let Some(sink) = &mut self.sink {
+                sink(piece);
+            } else if keep == Keep::Body {
+                answer.body.extend_from_slice(piece);
             }
             self.from += here;
             left -= here as u64;
@@ -297,7 +342,7 @@ impl Signer {
     }
 
     /// Writes the request's head, signature included, into `head`.
-    fn head(&mut self, request: &Request<'_>, head: &mut String) {
+    fn head(&mut self, request: &Request<'_>, length: u64, head: &mut String) {
         let (day, stamp) = timestamp();
         if day != self.day {
             let secret = format!("AWS4{}", self.credential.secret_key);
@@ -318,7 +363,7 @@ impl Signer {
         let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
 
-        let Request { method, path, query, body, .. } = *request;
+        let Request { method, path, query, .. } = *request;
         let mut canonical = format!("{method}\n{path}\n{query}\n");
         for (name, value) in &headers {
             canonical.extend([name, ":", value, "\n"]);
@@ -339,8 +384,7 @@ impl Signer {
         write!(
             head,
             "authorization: AWS4-HMAC-SHA256 Credential={access_key}/{scope}, \
-             SignedHeaders={names}, Signature={signature}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
+             SignedHeaders={names}, Signature={signature}\r\ncontent-length: {length}\r\n\r\n"
         )
         .expect("a String takes what is written to it");
     }

@@ -31,6 +31,9 @@ const POWER_SECONDS: u64 = 60;
 /// Small objects whose catalog is lost.
 pub(crate) const RECOVER_OBJECTS: u64 = 20_000;
 
+/// Bytes of each of the objects that the memory drill moves at once.
+pub(crate) const MEMORY_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
+
 /// What `cargo xtask test` was asked to leave out.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -74,6 +77,10 @@ pub(crate) fn test(options: &Options) -> Result<()> {
                 drill::recover(&plan, &options)
             });
             report.step("drill: faults", || drill::faults(&gateway, &build_yardstick()?));
+            report.step("drill: memory", || {
+                let plan = Plan::gateway(&gateway, &scratch("drill-memory")?)?;
+                drill::memory(&plan, MEMORY_OBJECT_BYTES)
+            });
             report.step("drill: power cut", || {
                 let plan = |data: &Path| Plan::gateway(&gateway, data);
                 drill::power(plan, &drill::Options::power(POWER_SECONDS, None))

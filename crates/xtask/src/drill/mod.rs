@@ -12,11 +12,13 @@ mod faults;
 mod history;
 mod judge;
 mod load;
+mod memory;
 mod power;
 mod recover;
 mod remains;
 
 pub(crate) use faults::faults;
+pub(crate) use memory::memory;
 pub(crate) use recover::{Options as RecoverOptions, recover};
 
 use crate::process::root;
