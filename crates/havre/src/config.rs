@@ -179,7 +179,8 @@ pub struct Credential {
     pub secret: SecretRef,
 }
 
-/// Limits on clients; what is not set is the default of `havre_server::LimitsConfig`.
+/// Limits on clients, and on what the keeper may read; what is not set is the default of
+/// `havre_server::LimitsConfig` and of the keeper.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Requests that are worked on at once.
@@ -198,6 +199,8 @@ pub struct Limits {
     pub shutdown_timeout: Option<Duration>,
     /// Bytes of XML documents in memory at once.
     pub documents_bytes_max: Option<usize>,
+    /// Bytes a second that repair reads from all sites together.
+    pub repair_bytes_per_second: Option<u64>,
 }
 
 impl Config {

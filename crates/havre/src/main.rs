@@ -7,8 +7,8 @@
 //!
 //! **Crash.** Any command can be run again.
 
-mod collect;
 mod inspect;
+mod keep;
 mod recover;
 mod serve;
 mod up;
@@ -185,7 +185,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Gc { config } => {
             let config = config.load()?;
-            on_runtime(collect::collect_once(&config))
+            on_runtime(keep::collect_once(&config))
         }
         Command::Object(ObjectCommand::Inspect { config, bucket, key, extents, json }) => {
             let config = config.load()?;

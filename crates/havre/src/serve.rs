@@ -7,7 +7,7 @@
 //!
 //! **Crash.** The next start replays what the catalog missed.
 
-use crate::collect;
+use crate::keep;
 use anyhow::{Context, Result};
 use havre::compose::{self, Gateway};
 use havre::config::{Config, Listener};
@@ -53,7 +53,8 @@ pub(crate) async fn serve(
         announce(config, &endpoint(listener, address))?;
     }
     ports.runtime.spawn(Box::pin(gauges(Arc::clone(&gateway.engine), ports.clone())));
-    ports.runtime.spawn(Box::pin(collect::collect_for_ever(&gateway, ports.clone())));
+    ports.runtime.spawn(Box::pin(keep::repair_for_ever(&gateway, config, ports.clone())));
+    ports.runtime.spawn(Box::pin(keep::collect_for_ever(&gateway, ports.clone())));
     tell_init();
     server.run(stop_signal()).await;
     tracing::info!("stopped");

@@ -92,7 +92,11 @@ pub(crate) async fn rebuild(
             return done;
         };
         let made = reader.make(&code, &stripes, &chunks, &wanted);
-        future::join_all(sinks.iter_mut().zip(made).map(|(sink, bytes)| sink.write(bytes))).await;
+        let mut writes = Vec::with_capacity(sinks.len());
+        for (sink, bytes) in sinks.iter_mut().zip(made) {
+            writes.push(sink.write(bytes));
+        }
+        future::join_all(writes).await;
         if sinks.iter().all(|sink| sink.state.is_err()) {
             break;
         }
@@ -129,20 +133,21 @@ impl Reader<'_> {
         let range = self.range(stripes);
         let mut opened: Vec<Opened> = Vec::with_capacity(data);
         loop {
-            let read = |index: &ShardIndex| opened.iter().any(|(other, _)| other == index);
-            let fresh = self.sources.iter().enumerate().filter_map(|(at, source)| {
-                source.as_ref().filter(|source| !read(&source.index)).map(|source| (at, source))
-            });
-            let name = &self.name;
-            let reads = fresh.take(data - opened.len()).map(|(at, source)| {
-                let range = range.clone();
-                async move { (at, source.index, source.site.read(name, range).await) }
-            });
-            let answers = future::join_all(reads).await;
-            if answers.is_empty() {
+            let mut asked = Vec::with_capacity(data);
+            let mut reads = Vec::with_capacity(data);
+            for (at, source) in self.sources.iter().enumerate() {
+                let Some(source) = source else { continue };
+                let is_read = opened.iter().any(|(index, _)| *index == source.index);
+                if !is_read && opened.len() + reads.len() < data {
+                    asked.push((at, source.index));
+                    reads.push(source.site.read(&self.name, range.clone()));
+                }
+            }
+            if reads.is_empty() {
                 return None;
             }
-            for (at, index, answer) in answers {
+            let answers = future::join_all(reads).await;
+            for ((at, index), answer) in asked.into_iter().zip(answers) {
                 match answer.map(|bytes| (bytes.len() as u64, self.open(index, stripes, bytes))) {
                     Ok((bytes, Some(chunks))) => {
                         done.bytes_read += bytes;

@@ -11,8 +11,7 @@
 
 use crate::plan::{missing, spare};
 use crate::rebuild::{Rebuilt, Source, Target, bit, rebuild};
-use futures::StreamExt;
-use futures::stream;
+use futures::future;
 use havre_catalog::{BlobRow, Catalog, CatalogError};
 use havre_model::ports::Ports;
 use havre_model::{BlobId, ShardIndex, SiteSet};
@@ -106,13 +105,12 @@ impl Repairer {
                 self.ports.runtime.sleep(wait).await;
             }
             let read = report.bytes_read;
-            let repairer = &*self;
-            let fates: Vec<(Fate, &BlobRow)> = stream::iter(batch)
-                .map(|row| async move { (repairer.repair(row).await, row) })
-                .buffer_unordered(REPAIRS_MAX)
-                .collect()
-                .await;
-            for (fate, row) in fates {
+            let mut repairs = Vec::with_capacity(batch.len());
+            for row in batch {
+                repairs.push(self.repair(row));
+            }
+            let fates = future::join_all(repairs).await;
+            for (fate, row) in fates.into_iter().zip(batch) {
                 self.note(row, fate, &mut report).await?;
             }
             self.throttle.took(self.ports.clock.elapsed(), report.bytes_read - read);

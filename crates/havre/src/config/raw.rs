@@ -209,6 +209,7 @@ pub(super) struct RawLimits {
     pub(super) write_timeout_ms: Option<Spanned<u64>>,
     pub(super) shutdown_timeout_ms: Option<Spanned<u64>>,
     pub(super) documents_bytes_max: Option<Spanned<u64>>,
+    pub(super) repair_bytes_per_second: Option<Spanned<u64>>,
 }
 
 impl<'de> Deserialize<'de> for RawOption {

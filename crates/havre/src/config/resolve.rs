@@ -424,6 +424,7 @@ fn limits(source: &Source<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
         write_timeout: millis(source, raw.write_timeout_ms.as_ref())?,
         shutdown_timeout: millis(source, raw.shutdown_timeout_ms.as_ref())?,
         documents_bytes_max: count(source, raw.documents_bytes_max.as_ref())?,
+        repair_bytes_per_second: positive(source, raw.repair_bytes_per_second.as_ref())?,
     })
 }
 

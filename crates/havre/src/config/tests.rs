@@ -23,6 +23,7 @@ tls = { self_signed = true }
 address = "127.0.0.1:9001"
 [limits]
 requests_max = 7
+repair_bytes_per_second = 9
 header_timeout_ms = 1500
 [exposure]
 ownership_threshold = 0.5
@@ -128,6 +129,7 @@ fn a_sound_configuration_reads_as_written() {
     let names = names.map(str::to_owned).to_vec();
     assert_eq!(config.listeners[1].tls, Some(Tls::SelfSigned { names }));
     assert_eq!(config.limits.requests_max, Some(7));
+    assert_eq!(config.limits.repair_bytes_per_second, Some(9));
     assert_eq!(config.limits.header_timeout, Some(Duration::from_millis(1500)));
     assert_eq!(config.limits.body_timeout, None);
     assert_eq!(config.sites[0].url, "/nowhere/sites/a1");

@@ -19,7 +19,7 @@ use havre_policy::{
     CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts, PartyKind, PlacementPolicy,
     PolicySpec, SiteFacts, site_id,
 };
-use havre_sites::fault::{FaultySite, Faults};
+use havre_sites::fault::{Faults, FaultySite};
 use havre_sites::memory::MemorySite;
 use havre_sites::{Fleet, Guarded, Site, SiteLimits, system};
 use parking_lot::Mutex;

@@ -1,25 +1,30 @@
-//! Garbage collection: beside the gateway, or once by hand.
+//! The keeper's work: repair and garbage collection, beside the gateway, or garbage once by hand.
 //!
-//! **Invariant.** One process collects: the one that holds the catalog and knows who writes and
+//! **Invariant.** One process keeps: the one that holds the catalog and knows who writes and
 //! reads.
 //!
-//! **Deliberately absent.** What is garbage (`catalog`) and what is an orphan (`keeper`).
+//! **Deliberately absent.** What is garbage (`catalog`), what is an orphan, and how a shard is made
+//! anew (`keeper`).
 //!
 //! **Crash.** The next pass goes on.
 
 use anyhow::{Context, Result};
 use havre::compose::{self, Gateway, InFlight};
 use havre::config::Config;
-use havre_keeper::{Collector, GcReport};
+use havre_keeper::{Collector, GcReport, RepairReport, Repairer};
 use havre_model::ports::Ports;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The pause between two passes of a running gateway.
+/// The pause between two collections of a running gateway.
 const PAUSE: Duration = Duration::from_secs(300);
 /// The pause before the first.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
+/// The pause between two passes of repair. A blob is repaired when it was incomplete twice.
+const REPAIR_PAUSE: Duration = Duration::from_secs(10);
+/// What repair reads from all sites together, where the configuration does not say.
+const REPAIR_BYTES_PER_SECOND: u64 = 128 << 20;
 
 fn collector(gateway: &Gateway) -> Collector {
     Collector {
@@ -48,6 +53,45 @@ pub(crate) fn collect_for_ever(
             }
             ports.runtime.sleep(PAUSE).await;
         }
+    }
+}
+
+/// Repairs what misses shards, for as long as the gateway runs.
+pub(crate) fn repair_for_ever(
+    gateway: &Gateway,
+    config: &Config,
+    ports: Ports,
+) -> impl Future<Output = ()> + Send + 'static {
+    let rate = config.limits.repair_bytes_per_second.unwrap_or(REPAIR_BYTES_PER_SECOND);
+    let (catalog, fleet) = (Arc::clone(&gateway.catalog), Arc::clone(&gateway.fleet));
+    let mut repairer =
+        Repairer::new(catalog, fleet, config.placement_policies(), rate, ports.clone());
+    async move {
+        loop {
+            ports.runtime.sleep(REPAIR_PAUSE).await;
+            match repairer.pass().await {
+                Ok(report) => tell_repair(&report),
+                Err(error) => tracing::warn!(%error, "a repair pass failed"),
+            }
+        }
+    }
+}
+
+fn tell_repair(report: &RepairReport) {
+    if report.shards > 0 {
+        tracing::info!(
+            shards = report.shards,
+            whole = report.whole,
+            left = report.incomplete - report.whole,
+            "blobs were repaired"
+        );
+    }
+    if report.refused + report.unreadable > 0 {
+        tracing::warn!(
+            refused = report.refused,
+            unreadable = report.unreadable,
+            "blobs cannot be repaired: no policy permits a shard where it was, or too few are left"
+        );
     }
 }
 
