@@ -80,8 +80,8 @@ fn sites(text: &mut String, config: &Config) -> std::fmt::Result {
         let mut parties: Vec<_> = facts.exposure(position).iter().collect();
         parties.sort_by_key(|id| (facts.party(**id).kind, &facts.party(**id).name));
         for party in parties {
-            let links = facts.links(position).iter().filter(|(linked, _)| linked == party);
-            let reasons: Vec<String> = links.map(|(_, link)| link.to_string()).collect();
+            let links = facts.why(position, *party);
+            let reasons: Vec<String> = links.iter().map(ToString::to_string).collect();
             writeln!(text, "    {}: {}", facts.party(*party), reasons.join("; "))?;
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! **Invariant.** Of all coalitions that a guarantee stands for, only those of several parties
 //! whose reach lies within another's of the same entry are left out: what holds for the wider holds
-//! for them.
+//! for them. Parties that act together reach the operators that they only hold together, too.
 //!
 //! **Deliberately absent.** Limits in shards: they depend on the geometry (`placement`).
 //!
 //! **Crash.** Computed anew at each start.
 
-use crate::{CoalitionSpec, Facts, PartyId, PolicyError, facts::is_code};
+use crate::{CoalitionSpec, Facts, PartyId, PartyKind, PolicyError, facts::is_code};
 use alloc::{
     string::{String, ToString},
     vec::Vec,
@@ -46,7 +46,7 @@ pub struct Coalition {
     pub label: String,
     /// What it must be unable to do.
     pub harm: Harm,
-    /// Every site within reach of any of its parties, eligible or not.
+    /// Every site within reach of its parties together, eligible or not.
     pub reach: SiteSet,
 }
 
@@ -55,7 +55,7 @@ impl Coalition {
         parties.sort_unstable();
         parties.dedup();
         let labels: Vec<String> = parties.iter().map(|id| facts.party(*id).to_string()).collect();
-        let reach = parties.iter().fold(SiteSet::EMPTY, |all, id| all.union(facts.reach(*id)));
+        let reach = facts.reach_together(&parties);
         Self { parties, label: labels.join(" + "), harm, reach }
     }
 }
@@ -128,12 +128,11 @@ pub(crate) fn expand(
     for spec in specs {
         match spec {
             CoalitionSpec::AnyOne(kind) => {
-                let parties = facts.party_ids().filter(|id| facts.party(*id).kind == *kind);
+                let parties = at_sites(facts, *kind);
                 coalitions.extend(parties.map(|id| Coalition::new(facts, alloc::vec![id], harm)));
             }
             CoalitionSpec::AnyOf(kind, count) => {
-                let parties: Vec<PartyId> =
-                    facts.party_ids().filter(|id| facts.party(*id).kind == *kind).collect();
+                let parties: Vec<PartyId> = at_sites(facts, *kind).collect();
                 coalitions.extend(together(facts, policy, &parties, *count, harm)?);
             }
             CoalitionSpec::Named(names) => {
@@ -155,6 +154,13 @@ pub(crate) fn expand(
     Ok(coalitions)
 }
 
+/// The parties of the kind that reach a site. Placement can do nothing about those that reach the
+/// trust domain alone: the exposure names them.
+fn at_sites(facts: &Facts, kind: PartyKind) -> impl Iterator<Item = PartyId> {
+    let of_kind = facts.party_ids().filter(move |id| facts.party(*id).kind == kind);
+    of_kind.filter(|id| !facts.reach(*id).is_empty())
+}
+
 fn too_many(policy: &str) -> PolicyError {
     PolicyError::TooComplex {
         policy: policy.to_string(),
@@ -163,7 +169,8 @@ fn too_many(policy: &str) -> PolicyError {
 }
 
 /// Every set of `count` of the parties. A set of parties reaches no more than the same number of
-/// widest parties that its members lie within, so only the widest are combined.
+/// widest parties that its members lie within, so only the widest are combined, and those that may
+/// hold an operator between them.
 fn together(
     facts: &Facts,
     policy: &str,
@@ -175,8 +182,11 @@ fn together(
         return Err(PolicyError::EmptyCoalition { policy: policy.to_string() });
     }
     let alone = parties.iter().map(|id| Coalition::new(facts, alloc::vec![*id], harm)).collect();
-    let wide: Vec<PartyId> =
+    let mut wide: Vec<PartyId> =
         widest(alone).into_iter().map(|coalition| coalition.parties[0]).collect();
+    wide.extend(parties.iter().filter(|id| facts.has_stakes(**id)));
+    wide.sort_unstable();
+    wide.dedup();
     let count = count.min(wide.len());
     let mut sets: Vec<Vec<PartyId>> = alloc::vec![Vec::new()];
     for (position, party) in wide.iter().enumerate() {

@@ -65,15 +65,107 @@ pub enum FactsError {
         /// The owner.
         owner: String,
     },
-    /// A fraction is none.
-    #[error("owner {owner:?} of {operator:?}: {fraction} is no fraction; 25 % is written 0.25")]
-    Fraction {
+    /// Companies hold next to all of each other.
+    #[error(
+        "{entity:?} and its owners hold next to all of each other, so that whom it answers to does \
+         not follow from the shares; declare who holds the rest"
+    )]
+    Knot {
+        /// One of them.
+        entity: String,
+    },
+    /// Two alliances have one name.
+    #[error("alliance {name:?} is declared twice, or is the name of a presumed one")]
+    DuplicateAlliance {
+        /// The name.
+        name: String,
+    },
+    /// An alliance joins nobody.
+    #[error("alliance {name:?} names no jurisdiction")]
+    EmptyAlliance {
+        /// The alliance.
+        name: String,
+    },
+    /// An override is about an operator that is not declared.
+    #[error("an override is about operator {operator:?}, which is not declared")]
+    OverrideOperator {
         /// The operator.
         operator: String,
+    },
+    /// An override names no party that there is.
+    #[error(
+        "the override for operator {operator:?} names {party:?}, which is no party: write \
+         \"jurisdiction:DE\", or \"operator:\", \"owner:\" or \"alliance:\" with a declared name"
+    )]
+    OverrideParty {
+        /// The operator.
+        operator: String,
+        /// What it names.
+        party: String,
+    },
+    /// An override repeats or contradicts another.
+    #[error("operator {operator:?} has two overrides about {party:?}; keep one")]
+    DuplicateOverride {
+        /// The operator.
+        operator: String,
+        /// The party.
+        party: String,
+    },
+    /// An override without a reason or a source.
+    #[error(
+        "the override for operator {operator:?} about {party:?} needs a reason and a source: it \
+         stands above all other facts"
+    )]
+    BareOverride {
+        /// The operator.
+        operator: String,
+        /// The party.
+        party: String,
+    },
+    /// A seat names an operator that is not declared.
+    #[error("{seat} names operator {operator:?}, which is not declared")]
+    SeatOperator {
+        /// The seat.
+        seat: String,
+        /// The operator.
+        operator: String,
+    },
+    /// Nothing is said of a seat.
+    #[error("{seat} needs an operator or a jurisdiction")]
+    EmptySeat {
+        /// The seat.
+        seat: String,
+    },
+    /// A seat is declared twice.
+    #[error("{seat} is declared twice; merge the two entries")]
+    DuplicateSeat {
+        /// The seat.
+        seat: String,
+    },
+    /// More seats than are supported.
+    #[error("more than {} administrators are declared", crate::facts::SEATS_MAX - 2)]
+    TooManySeats,
+    /// Two names of owners, or an owner's and an operator's, are one legal entity.
+    #[error(
+        "{owner:?} and {other:?} have the same LEI: they are one legal entity; write one name for it"
+    )]
+    SameOwner {
+        /// The later one.
+        owner: String,
+        /// The earlier one.
+        other: String,
+    },
+    /// One name stands for two legal entities.
+    #[error(
+        "{owner:?} is declared with two LEIs, {lei} and {other}: give each entity its own name"
+    )]
+    TwoLeis {
         /// The owner.
         owner: String,
-        /// What was declared.
-        fraction: f64,
+        /// The later LEI.
+        lei: String,
+        /// The earlier one.
+        other: String,
     },
     /// Fractions sum to more than the whole.
     #[error("the owners of operator {operator:?} have more than the whole of its capital or votes")]

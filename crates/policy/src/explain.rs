@@ -114,8 +114,8 @@ impl PlacementPolicy {
 
     fn explain_site(&self, facts: &Facts, position: usize) -> SiteExplanation {
         let party = |id: &PartyId| {
-            let links = facts.links(position).iter().filter(|(party, _)| party == id);
-            (facts.party(*id).to_string(), links.map(|(_, link)| link.to_string()).collect())
+            let links = facts.why(position, *id);
+            (facts.party(*id).to_string(), links.iter().map(ToString::to_string).collect())
         };
         let mut parties: Vec<&PartyId> = facts.exposure(position).iter().collect();
         parties.sort_by_key(|id| {

@@ -1,6 +1,7 @@
 //! Who could read, who could cut off, and where a shard may therefore go.
 //!
-//! Declared [`Facts`] say which parties stand behind each site. A [`PlacementPolicy`] holds a
+//! Declared [`Facts`] say which parties stand behind each site: who owns its operator, how much of
+//! it is enough by a [`ControlRule`], and whom each of them answers to. A [`PlacementPolicy`] holds a
 //! [`GuaranteeSpec`] against them: it refuses a configuration whose guarantee cannot hold, places
 //! the shards of each blob so that it does, and tells when enough of them are stored to say so.
 //!
@@ -17,24 +18,37 @@
 extern crate alloc;
 
 mod acknowledge;
+mod builder;
+mod checks;
 mod coalition;
+mod declared;
 mod error;
 mod explain;
 mod facts;
+mod graph;
 mod guarantee;
 mod party;
 mod permit;
 mod placement;
 mod search;
+mod share;
+mod why;
 
 pub use acknowledge::{Acknowledgement, CoalitionId};
+pub use builder::OUTSIDE_EU;
 pub use coalition::{Coalition, Harm};
+pub use declared::{
+    AllianceFacts, Declared, Evidence, Holds, Members, OperatorFacts, Override, Ownership,
+    SeatFacts, SeatKind, SiteFacts,
+};
 pub use error::{Conflict, FactsError, PlaceError, PolicyError};
 pub use explain::{CoalitionExplanation, Explanation, SiteExplanation};
-pub use facts::{Facts, Link, OperatorFacts, Ownership, SiteFacts, site_id};
+pub use facts::{Facts, SeatSet, site_id};
 pub use guarantee::{CoalitionSpec, GuaranteeSpec, ParseCoalitionError};
 pub use party::{Party, PartyId, PartyKind};
 pub use permit::Permit;
 #[cfg(feature = "testing")]
 pub use permit::testing;
 pub use placement::{OnOutage, PlacementPolicy, PolicySpec, Strictness};
+pub use share::{Bound, Chains, ControlRule, Share};
+pub use why::{Holder, Link, Step, Tie};

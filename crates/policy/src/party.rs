@@ -2,8 +2,7 @@
 //!
 //! **Invariant.** A [`PartyId`] is an index into the parties of the [`crate::Facts`] that made it.
 //!
-//! **Deliberately absent.** Alliances of jurisdictions and the trust domain's own parties: they
-//! come as further [`PartyKind`]s, hence `#[non_exhaustive]`.
+//! **Deliberately absent.** Who reaches what: [`crate::Facts`].
 //!
 //! **Crash.** Ids change with the configuration and are never stored; kind and name are.
 
@@ -20,6 +19,10 @@ pub enum PartyKind {
     Owner,
     /// A state, or a part of one, by its ISO 3166 code.
     Jurisdiction,
+    /// Jurisdictions that are presumed to act together.
+    Alliance,
+    /// A person who can act as the gateway does, or take the root key.
+    Administrator,
 }
 
 impl PartyKind {
@@ -30,6 +33,8 @@ impl PartyKind {
             Self::Operator => "operator",
             Self::Owner => "owner",
             Self::Jurisdiction => "jurisdiction",
+            Self::Alliance => "alliance",
+            Self::Administrator => "administrator",
         }
     }
 
@@ -40,6 +45,8 @@ impl PartyKind {
             "operator" | "operators" => Some(Self::Operator),
             "owner" | "owners" => Some(Self::Owner),
             "jurisdiction" | "jurisdictions" => Some(Self::Jurisdiction),
+            "alliance" | "alliances" => Some(Self::Alliance),
+            "administrator" | "administrators" => Some(Self::Administrator),
             _ => None,
         }
     }

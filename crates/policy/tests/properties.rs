@@ -9,7 +9,7 @@ use common::{blob, index, sites_of, subsets};
 use havre_model::{Geometry, SiteSet};
 use havre_policy::{
     Acknowledgement, CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts, Ownership,
-    PartyKind, PlaceError, PlacementPolicy, PolicyError, PolicySpec, SiteFacts,
+    PartyKind, PlaceError, PlacementPolicy, PolicyError, PolicySpec, Share, SiteFacts,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,9 +37,13 @@ fn reaches(case: &Case) -> BTreeMap<(PartyKind, String), SiteSet> {
         ]);
         parties.extend(operator.incorporation.clone().map(|c| (PartyKind::Jurisdiction, c)));
         for owner in &operator.owners {
-            if owner.capital.is_none_or(|capital| capital >= 0.5) {
+            if owner.capital.is_none_or(|capital| capital >= Share::percent(50)) {
                 parties.insert((PartyKind::Owner, owner.owner.clone()));
-                parties.extend(owner.jurisdiction.clone().map(|c| (PartyKind::Jurisdiction, c)));
+                // Whom an owner answers to is true of it wherever it is declared.
+                let everywhere = case.operators.iter().flat_map(|o| &o.owners);
+                let same = everywhere.filter(|other| other.owner == owner.owner);
+                let codes = same.filter_map(|other| other.jurisdiction.clone());
+                parties.extend(codes.map(|code| (PartyKind::Jurisdiction, code)));
             }
         }
         for party in parties {
@@ -139,7 +143,7 @@ fn coalition_spec() -> impl Strategy<Value = CoalitionSpec> {
 fn operator_facts() -> impl Strategy<Value = OperatorFacts> {
     let code = || prop::sample::select(CODES.to_vec()).prop_map(str::to_string);
     let owner = prop::sample::select(vec!["Group", "Fund", "State"]);
-    let capital = prop::option::of(prop::sample::select(vec![0.1, 0.5]));
+    let capital = prop::option::of(prop::sample::select(vec![10, 50]).prop_map(Share::percent));
     let owners = prop::option::weighted(0.4, (owner, capital, prop::option::of(code())));
     (prop::option::of(code()), owners).prop_map(|(incorporation, owner)| OperatorFacts {
         incorporation,

@@ -9,12 +9,12 @@
 use super::{
     ConfigError,
     error::Source,
-    raw::{RawCoalition, RawConfig, RawGuarantee, RawOnOutage, RawOperator, RawPolicy},
+    raw::{RawCoalition, RawConfig, RawGuarantee, RawOnOutage, RawOperator, RawOwner, RawPolicy},
     resolve::{check_name, unique},
 };
 use havre_policy::{
-    CoalitionSpec, Facts, FactsError, GuaranteeSpec, OnOutage, OperatorFacts, Ownership,
-    PlacementPolicy, PolicyError, PolicySpec, SiteFacts,
+    CoalitionSpec, Evidence, Facts, FactsError, GuaranteeSpec, OnOutage, OperatorFacts, Ownership,
+    PlacementPolicy, PolicyError, PolicySpec, Share, SiteFacts,
 };
 use std::ops::Range;
 use toml::Spanned;
@@ -37,31 +37,54 @@ pub(super) fn facts(
         location: site.location.get_ref().clone(),
     };
     let sites = raw.site.iter().map(site).collect();
-    let operators = raw.operator.iter().map(operator).collect();
+    let operators = raw.operator.iter().map(|raw| operator(source, raw));
+    let operators = operators.collect::<Result<_, _>>()?;
     Facts::new(sites, operators, ownership_threshold).map_err(|error| match culprit(raw, &error) {
         Some(span) => source.error(&span, error.to_string()),
         None => source.whole(error.to_string()),
     })
 }
 
-fn operator(raw: &RawOperator) -> OperatorFacts {
+fn operator(source: &Source<'_>, raw: &RawOperator) -> Result<OperatorFacts, ConfigError> {
     let text = |value: &Option<Spanned<String>>| value.as_ref().map(|text| text.get_ref().clone());
-    let owners = raw.owner.iter().map(|owner| Ownership {
-        owner: owner.name.get_ref().clone(),
-        capital: owner.capital,
-        votes: owner.votes,
-        jurisdiction: text(&owner.jurisdiction),
-        source: owner.source.clone(),
-        date: text(&owner.date),
-    });
-    OperatorFacts {
+    let owner = |owner: &RawOwner| {
+        Ok(Ownership {
+            owner: owner.name.get_ref().clone(),
+            lei: None,
+            capital: share(source, raw, owner, owner.capital)?,
+            votes: share(source, raw, owner, owner.votes)?,
+            jurisdiction: text(&owner.jurisdiction),
+            evidence: Evidence { source: owner.source.clone(), date: text(&owner.date) },
+        })
+    };
+    Ok(OperatorFacts {
         name: raw.name.get_ref().clone(),
         legal_name: raw.legal_name.clone(),
         lei: text(&raw.lei),
         incorporation: text(&raw.incorporation),
         headquarters: text(&raw.headquarters),
-        owners: owners.collect(),
-    }
+        owners: raw.owner.iter().map(owner).collect::<Result<_, _>>()?,
+        evidence: Evidence::default(),
+    })
+}
+
+/// A fraction, to a billionth.
+fn share(
+    source: &Source<'_>,
+    operator: &RawOperator,
+    owner: &RawOwner,
+    fraction: Option<f64>,
+) -> Result<Option<Share>, ConfigError> {
+    let Some(fraction) = fraction else { return Ok(None) };
+    let refused = || {
+        let reason = format!(
+            "owner {:?} of {:?}: {fraction} is no fraction; 25 % is written 0.25",
+            owner.name.get_ref(),
+            operator.name.get_ref()
+        );
+        source.error(&owner.name.span(), reason)
+    };
+    Share::from_fraction(fraction).map(Some).ok_or_else(refused)
 }
 
 fn check_operator(source: &Source<'_>, raw: &RawOperator) -> Result<(), ConfigError> {
@@ -146,8 +169,7 @@ fn culprit(raw: &RawConfig, error: &FactsError) -> Option<Range<usize>> {
         FactsError::SameEntity { name, .. } => {
             operator(name).map(|o| o.lei.as_ref().map_or(o.name.span(), Spanned::span))
         }
-        FactsError::DuplicateOwner { operator: name, owner }
-        | FactsError::Fraction { operator: name, owner, .. } => {
+        FactsError::DuplicateOwner { operator: name, owner } => {
             let mut owners = operator(name)?.owner.iter().rev();
             owners.find(|o| o.name.get_ref() == owner).map(|o| o.name.span())
         }

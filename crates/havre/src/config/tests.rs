@@ -667,6 +667,8 @@ fn check_warns_of_an_owner_behind_several_operators() {
             "cannot_read = [\"any operator\"]",
         )
         .replace("  [\"operator:north\", \"owner:Group\"],\n", "")
+        // Who owns both would bring its jurisdiction to both.
+        .replace("jurisdiction = \"DE\"\n", "")
         .replace("name = \"south\"", "name = \"south\"\n[[operator.owner]]\nname = \"group\"");
     let explained = check::explain(&parse(&text).expect("it is sound"));
     let want = "owner:Group reaches a1, a2, b1, b2 through several operators";
