@@ -18,6 +18,9 @@ use alloc::{collections::BTreeMap, collections::BTreeSet, vec::Vec};
 /// of each other settle within them.
 const ROUNDS_MAX: usize = 5_000;
 
+/// From which share on a company's holdings are wholly its owner's where shares multiply.
+const MAJORITY: Bound = Bound::AtLeast(Share::percent(50));
+
 /// Entities by their place in the graph.
 pub(crate) type Entities = BTreeSet<usize>;
 
@@ -213,7 +216,7 @@ impl Graph {
                     },
                 );
                 // Whoever has the majority of a company disposes of all that it holds.
-                let counted = if sum.0.max(sum.1) >= Stake::HALF { whole } else { sum };
+                let counted = if MAJORITY.is_reached(sum.0.max(sum.1)) { whole } else { sum };
                 sums.insert(entity, sum);
                 if stakes.insert(entity, counted) != Some(counted) {
                     changed = Some(entity);

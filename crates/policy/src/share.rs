@@ -100,8 +100,6 @@ pub(crate) struct Stake(u64);
 impl Stake {
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const WHOLE: Self = Self(1_000_000_000_000_000_000);
-    /// Half: what a majority is.
-    pub(crate) const HALF: Self = Self(Self::WHOLE.0 / 2);
 
     /// `share` of what this stands for.
     pub(crate) fn times(self, share: Share) -> Self {
