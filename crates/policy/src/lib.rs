@@ -4,6 +4,7 @@
 //! it is enough by a [`ControlRule`], and whom each of them answers to. A [`PlacementPolicy`] holds a
 //! [`GuaranteeSpec`] against them: it refuses a configuration whose guarantee cannot hold, places
 //! the shards of each blob so that it does, and tells when enough of them are stored to say so.
+//! [`exposure()`] names the least coalitions that could read or cut off all the same.
 //!
 //! **Invariant.** No coalition that a guarantee names is ever permitted `k` shards of one blob
 //! (I2), and a write is acknowledged only when the stored shards outside each coalition's reach
@@ -24,9 +25,11 @@ mod coalition;
 mod declared;
 mod error;
 mod explain;
+mod exposure;
 mod facts;
 mod graph;
 mod guarantee;
+mod minimal;
 mod party;
 mod permit;
 mod placement;
@@ -43,6 +46,7 @@ pub use declared::{
 };
 pub use error::{Conflict, FactsError, PlaceError, PolicyError};
 pub use explain::{CoalitionExplanation, Explanation, SiteExplanation};
+pub use exposure::{Exposed, ExposedList, PolicyExposure, Word, exposure};
 pub use facts::{Facts, SeatSet, site_id};
 pub use guarantee::{CoalitionSpec, GuaranteeSpec, ParseCoalitionError};
 pub use party::{Party, PartyId, PartyKind};

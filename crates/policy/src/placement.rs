@@ -14,7 +14,7 @@ use crate::{
     Acknowledgement, Coalition, CoalitionId, Conflict, Facts, GuaranteeSpec, Harm, Permit,
     PlaceError, PolicyError,
     coalition::{expand, resolve},
-    search::{Alike, Found, Limit, binding, choose, greedy},
+    search::{Alike, Found, Limit, binding, choose, choose_counting, greedy},
 };
 use alloc::{string::String, vec::Vec};
 use core::cmp::Reverse;
@@ -29,6 +29,8 @@ const PROOF_BUDGET: u32 = 1_000_000;
 const PLACE_BUDGET: u32 = 512;
 /// Partial placements visited for each geometry that an error proposes instead.
 const PROPOSAL_BUDGET: u32 = 2_000;
+/// Partial placements visited to find out whether sites could come to hold so many shards.
+const HOLD_BUDGET: u32 = 2_000;
 /// Coalitions that an error names.
 const CONFLICTS_MAX: usize = 3;
 
@@ -341,6 +343,36 @@ impl PlacementPolicy {
         let most = reach.len().min(total);
         let bounds = self.limits.iter().filter(|limit| reach.is_subset(limit.reach));
         bounds.map(|limit| limit.shards_max).fold(most, usize::min)
+    }
+
+    /// Whether some placement that this policy makes gives the sites of `reach` so many shards, and
+    /// how many partial placements were visited to say so. What takes too long to rule out is
+    /// presumed.
+    pub(crate) fn could_hold(&self, reach: SiteSet, shards: usize) -> (bool, u32) {
+        let total = self.geometry.total();
+        let reach = reach.intersection(self.eligible);
+        let kept = |limit: &Limit| limit.shards_max < shards && reach.is_subset(limit.reach);
+        if reach.len() < shards || shards > total || self.limits.iter().any(kept) {
+            return (false, 1);
+        }
+        if self.eligible.len() == total {
+            return (true, 1);
+        }
+        // So many here is the same as at most the rest elsewhere.
+        let elsewhere = self.eligible.minus(reach);
+        let mut limits = self.limits.clone();
+        limits.push(Limit { reach: elsewhere, shards_max: total - shards });
+        let mut order = [0_u8; SITES_MAX];
+        for (slot, position) in reach.iter().chain(elsewhere.iter()).enumerate() {
+            order[slot] = u8::try_from(position).expect("below SITES_MAX");
+        }
+        let order = &order[..self.eligible.len()];
+        if greedy(order, &limits, total).is_some() {
+            return (true, 1);
+        }
+        let alike = self.alike.split(reach);
+        let (found, visited) = choose_counting(order, &limits, &alike, total, HOLD_BUDGET);
+        (found != Found::Nothing, visited + 1)
     }
 
     /// Stored shards that are enough for the guarantee wherever they are, in any placement.

@@ -78,6 +78,15 @@ impl Alike {
         }
         Self(alike)
     }
+
+    /// The same with one more limit, on the sites within `reach` or on those outside it.
+    pub(crate) fn split(&self, reach: SiteSet) -> Self {
+        let mut alike = self.0;
+        for (site, same) in alike.iter_mut().enumerate() {
+            *same = if reach.contains(site) { same.intersection(reach) } else { same.minus(reach) };
+        }
+        Self(alike)
+    }
 }
 
 /// The first `total` of `order` that can be taken one after the other; `None` when that comes to
@@ -104,13 +113,25 @@ pub(crate) fn choose(
     total: usize,
     budget: u32,
 ) -> Found {
+    choose_counting(order, limits, alike, total, budget).0
+}
+
+/// As [`choose`], with the partial choices that it visited.
+pub(crate) fn choose_counting(
+    order: &[u8],
+    limits: &[Limit],
+    alike: &Alike,
+    total: usize,
+    budget: u32,
+) -> (Found, u32) {
     let candidates: SiteSet = order.iter().map(|site| usize::from(*site)).collect();
     let mut search = Search { order, limits, alike, total, budget };
-    match search.extend(SiteSet::EMPTY, candidates) {
+    let found = match search.extend(SiteSet::EMPTY, candidates) {
         Some(sites) => Found::Sites(sites),
         None if search.budget == 0 => Found::Undecided,
         None => Found::Nothing,
-    }
+    };
+    (found, budget - search.budget)
 }
 
 struct Search<'a> {
