@@ -35,6 +35,7 @@ mod permit;
 mod placement;
 mod search;
 mod share;
+mod what_if;
 mod why;
 
 pub use acknowledge::{Acknowledgement, CoalitionId};
@@ -55,4 +56,5 @@ pub use permit::Permit;
 pub use permit::testing;
 pub use placement::{OnOutage, PlacementPolicy, PolicySpec, Strictness};
 pub use share::{Bound, Chains, ControlRule, Share};
+pub use what_if::{Change, ChangeError};
 pub use why::{Holder, Link, Step, Tie};
