@@ -9,8 +9,10 @@
 //!
 //! **Crash.** Nothing is written but by [`write_local`], which overwrites nothing.
 
+mod declared;
 mod error;
 mod local;
+mod overlay;
 mod parties;
 mod raw;
 mod resolve;
@@ -22,6 +24,7 @@ mod wire;
 
 pub use error::ConfigError;
 pub use local::{LocalError, local_example, write_local};
+pub use overlay::{load_changes, parse_changes};
 pub use secret::{Secret, SecretError, SecretRef};
 
 use error::Source;
@@ -56,7 +59,6 @@ pub struct Config {
     /// Limits on clients; what is not set is the server's default.
     pub limits: Limits,
     facts: Facts,
-    ownership_threshold: f64,
 }
 
 /// The gateway itself.
@@ -228,12 +230,6 @@ impl Config {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    /// The fraction of capital or votes from which on an owner counts.
-    #[must_use]
-    pub const fn ownership_threshold(&self) -> f64 {
-        self.ownership_threshold
     }
 
     /// The placement policies, in the order of [`Self::policies`].

@@ -29,6 +29,12 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) operator: Vec<RawOperator>,
     #[serde(default)]
+    pub(super) alliance: Vec<RawAlliance>,
+    #[serde(default, rename = "override")]
+    pub(super) overrides: Vec<RawOverride>,
+    #[serde(default)]
+    pub(super) administrator: Vec<RawAdministrator>,
+    #[serde(default)]
     pub(super) policy: Vec<RawPolicy>,
     #[serde(default)]
     pub(super) tenant: Vec<RawTenant>,
@@ -49,12 +55,90 @@ pub(super) struct RawGateway {
     pub(super) region: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) domains: Vec<Spanned<String>>,
+    pub(super) host: Option<Spanned<RawSeat>>,
+    pub(super) key_service: Option<Spanned<RawSeat>>,
+}
+
+/// Who runs a part of the trust domain, and where.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSeat {
+    pub(super) operator: Option<Spanned<String>>,
+    pub(super) location: Option<Spanned<String>>,
+    pub(super) source: Option<String>,
+    pub(super) date: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAdministrator {
+    pub(super) name: Spanned<String>,
+    pub(super) employer: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) jurisdictions: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) holds: RawHolds,
+    pub(super) source: Option<String>,
+    pub(super) date: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawHolds {
+    #[default]
+    Gateway,
+    Key,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawExposure {
     pub(super) ownership_threshold: Option<Spanned<f64>>,
+    pub(super) control: Option<Spanned<RawControl>>,
+}
+
+/// `"majority"`, or bounds of one's own.
+pub(super) enum RawControl {
+    Named(String),
+    Own(RawBounds),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBounds {
+    pub(super) alone: f64,
+    pub(super) together: Option<f64>,
+    #[serde(default)]
+    pub(super) chains: RawChains,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawChains {
+    #[default]
+    Whole,
+    Multiply,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAlliance {
+    pub(super) name: Spanned<String>,
+    pub(super) members: Option<Vec<Spanned<String>>>,
+    pub(super) all_but: Option<Vec<Spanned<String>>>,
+    pub(super) source: Option<String>,
+    pub(super) date: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOverride {
+    pub(super) operator: Spanned<String>,
+    pub(super) party: Spanned<String>,
+    pub(super) answers: bool,
+    pub(super) reason: String,
+    pub(super) source: String,
+    pub(super) date: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -90,10 +174,57 @@ pub(super) struct RawSite {
     pub(super) url: Spanned<String>,
     pub(super) operator: Spanned<String>,
     pub(super) location: Spanned<String>,
+    pub(super) source: Option<String>,
+    pub(super) date: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) options: BTreeMap<String, Spanned<RawOption>>,
     #[serde(default)]
     pub(super) limits: RawSiteLimits,
+}
+
+/// Changes to ask about: facts to add or to replace, and what to leave out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOverlay {
+    #[serde(default)]
+    pub(super) remove: RawRemoved,
+    #[serde(default)]
+    pub(super) exposure: RawExposure,
+    #[serde(default)]
+    pub(super) site: Vec<RawPlainSite>,
+    #[serde(default)]
+    pub(super) operator: Vec<RawOperator>,
+    #[serde(default)]
+    pub(super) alliance: Vec<RawAlliance>,
+    #[serde(default, rename = "override")]
+    pub(super) overrides: Vec<RawOverride>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRemoved {
+    #[serde(default)]
+    pub(super) sites: Vec<String>,
+    #[serde(default)]
+    pub(super) alliances: Vec<String>,
+    #[serde(default)]
+    pub(super) owners: Vec<RawRemovedOwner>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRemovedOwner {
+    pub(super) operator: String,
+    pub(super) owner: String,
+}
+
+/// A site as the facts see it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPlainSite {
+    pub(super) name: Spanned<String>,
+    pub(super) operator: Spanned<String>,
+    pub(super) location: Spanned<String>,
 }
 
 /// A site's option: a value, or where to find it.
@@ -133,6 +264,8 @@ pub(super) struct RawOperator {
     pub(super) lei: Option<Spanned<String>>,
     pub(super) incorporation: Option<Spanned<String>>,
     pub(super) headquarters: Option<Spanned<String>>,
+    pub(super) source: Option<String>,
+    pub(super) date: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) owner: Vec<RawOwner>,
 }
@@ -141,6 +274,7 @@ pub(super) struct RawOperator {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawOwner {
     pub(super) name: Spanned<String>,
+    pub(super) lei: Option<Spanned<String>>,
     pub(super) capital: Option<f64>,
     pub(super) votes: Option<f64>,
     pub(super) jurisdiction: Option<Spanned<String>>,
@@ -243,6 +377,33 @@ impl<'de> Deserialize<'de> for RawOption {
         }
 
         deserializer.deserialize_any(OptionVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawControl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ControlVisitor;
+
+        impl<'de> Visitor<'de> for ControlVisitor {
+            type Value = RawControl;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "\"majority\", \"secnumcloud\" or { alone = 0.25, together = 0.5, chains = \
+                     \"whole\" }",
+                )
+            }
+
+            fn visit_str<E: Error>(self, value: &str) -> Result<RawControl, E> {
+                Ok(RawControl::Named(value.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawControl, A::Error> {
+                RawBounds::deserialize(MapAccessDeserializer::new(map)).map(RawControl::Own)
+            }
+        }
+
+        deserializer.deserialize_any(ControlVisitor)
     }
 }
 

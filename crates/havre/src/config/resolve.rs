@@ -10,8 +10,9 @@
 use super::{
     Admin, Config, ConfigError, Credential, Gateway, Limits, Listener, OptionValue, SecretRef,
     Site, SiteLimits, Tenant, Tls,
+    declared::facts,
     error::Source,
-    parties::{facts, policies},
+    parties::policies,
     raw::{
         RawAdmin, RawConfig, RawCredential, RawGateway, RawLimits, RawListen, RawOption, RawSecret,
         RawSite, RawSiteLimits, RawTls,
@@ -27,9 +28,6 @@ use std::{
 };
 use toml::Spanned;
 
-/// An owner of a quarter of the capital or votes counts, unless the file says otherwise: a blocking
-/// minority is a quarter under most company laws.
-const OWNERSHIP_THRESHOLD: f64 = 0.25;
 const REGION: &str = "us-east-1";
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
 const NAME_BYTES_MAX: usize = 63;
@@ -42,9 +40,7 @@ pub(super) fn resolve(source: &Source<'_>, raw: RawConfig) -> Result<Config, Con
     unique(source, "site", raw.site.iter().map(|site| &site.name))?;
     unique(source, "operator", raw.operator.iter().map(|operator| &operator.name))?;
     let sites = sites(source, &base, &raw.site)?;
-    let threshold = raw.exposure.ownership_threshold.as_ref();
-    let ownership_threshold = threshold.map_or(OWNERSHIP_THRESHOLD, |value| *value.get_ref());
-    let facts = facts(source, &raw, ownership_threshold)?;
+    let facts = facts(source, &raw)?;
     let policies = policies(source, &facts, &raw.policy)?;
     let default_policy = &raw.gateway.get_ref().default_policy;
     if !policies.iter().any(|policy| policy.name == *default_policy.get_ref()) {
@@ -72,7 +68,6 @@ pub(super) fn resolve(source: &Source<'_>, raw: RawConfig) -> Result<Config, Con
         credentials,
         limits,
         facts,
-        ownership_threshold,
     })
 }
 

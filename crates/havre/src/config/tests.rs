@@ -138,7 +138,8 @@ fn a_sound_configuration_reads_as_written() {
     assert_eq!(config.sites[2].options["virtual_host_style"], OptionValue::Plain("true".into()));
     assert_eq!(config.credentials[0].tenant, "research");
     assert_eq!(config.facts().sites().len(), 6);
-    assert!((config.ownership_threshold() - 0.5).abs() < f64::EPSILON);
+    let alone = |config: &Config| config.facts().rule().alone().share();
+    assert_eq!(alone(&config), havre_policy::Share::percent(50));
     let policies = config.placement_policies();
     assert_eq!(policies[0].geometry().to_string(), "3+3");
     assert_eq!(policies[0].on_outage(), havre_policy::OnOutage::Degrade);
@@ -154,7 +155,9 @@ fn what_is_left_out_has_its_default() {
     let config = parse(&text).expect("it is sound");
     assert_eq!(config.gateway.region, "us-east-1");
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:9001");
-    assert!((config.ownership_threshold() - 0.25).abs() < f64::EPSILON);
+    let rule = config.facts().rule();
+    assert_eq!(rule.alone().share(), havre_policy::Share::percent(25));
+    assert_eq!(rule.together(), rule.alone());
     assert_eq!(config.policies[0].on_outage, havre_policy::OnOutage::Refuse);
 }
 
@@ -300,6 +303,154 @@ fn facts_that_are_none_are_refused_with_their_line() {
         "lei = \"5493001KJTIIGC8Y1R12\"\n[[operator]]\nname = \"west\"",
         "one legal entity",
     );
+}
+
+/// Facts of every other kind, to stand behind the sound configuration.
+const MORE: &str = r#"
+[gateway.host]
+operator = "west"
+location = "BR"
+source = "contract 7"
+date = "2026-02-01"
+[gateway.key_service]
+operator = "south"
+[[administrator]]
+name = "Ada"
+employer = "west"
+jurisdictions = ["BR", "DE"]
+[[administrator]]
+name = "Bo"
+jurisdictions = ["SG"]
+holds = "key"
+[[alliance]]
+name = "north-atlantic"
+members = ["US", "DE"]
+source = "a treaty"
+[[alliance]]
+name = "elsewhere"
+all_but = ["DE"]
+[[override]]
+operator = "south"
+party = "jurisdiction:US"
+answers = true
+reason = "a subsidiary's licence"
+source = "counsel, letter of 2026-03-01"
+date = "2026-03-01"
+"#;
+
+/// Changes one thing in those facts; see [`check_refused`].
+#[track_caller]
+fn check_more_refused(from: &str, to: &str, at: &str, want: &str) {
+    assert_eq!(MORE.matches(from).count(), 1, "{from:?} is not there once");
+    let text = format!("{SOUND}{}", MORE.replace(from, to));
+    let error = parse(&text).expect_err("it is refused");
+    let offset = SOUND.len() + text[SOUND.len()..].find(at).expect("it is there");
+    let line = text[..offset].matches('\n').count() + 1;
+    assert!(error.reason().contains(want), "{error}");
+    assert_eq!(error.line(), Some(line), "{error}");
+}
+
+#[test]
+fn the_gateway_alliances_and_overrides_are_facts_too() {
+    use havre_policy::{Holds, SeatKind};
+    let config = parse(&format!("{SOUND}{MORE}")).expect("it is sound");
+    let facts = config.facts();
+    let seats: Vec<_> = facts.seats().iter().map(|seat| (seat.kind, seat.holds)).collect();
+    assert_eq!(
+        seats,
+        [
+            (SeatKind::Host, Holds::Gateway),
+            (SeatKind::KeyService, Holds::Key),
+            (SeatKind::Administrator, Holds::Gateway),
+            (SeatKind::Administrator, Holds::Key),
+        ]
+    );
+    assert_eq!(facts.seats()[0].evidence.to_string(), "contract 7, 2026-02-01");
+    let reach = |party: &str| {
+        let id = *facts.named(party).first().expect("a party");
+        facts.reach(id).iter().map(|at| facts.sites()[at].name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(reach("jurisdiction:US"), ["b1", "b2"]);
+    assert_eq!(reach("alliance:north-atlantic"), ["a1", "a2", "b1", "b2"]);
+    assert_eq!(reach("alliance:elsewhere"), ["b1", "b2", "c1", "c2"]);
+}
+
+#[test]
+fn facts_about_the_gateway_alliances_and_overrides_are_refused_with_their_line() {
+    check_more_refused("\"west\"\nlocation", "\"wets\"\nlocation", "\"wets\"", "not declared");
+    check_more_refused("employer = \"west\"", "employer = \"me\"", "\"me\"", "not declared");
+    check_more_refused("location = \"BR\"", "location = \"Brazil\"", "\"Brazil\"", "ISO 3166");
+    check_more_refused("operator = \"south\"\n[[adm", "[[adm", "[gateway.key", "needs an operator");
+    check_more_refused("2026-02-01", "yesterday", "yesterday", "is no date");
+    check_more_refused("name = \"Bo\"", "name = \"ada\"", "\"ada\"", "declared twice");
+    check_more_refused("[\"SG\"]", "[]", "\"Bo\"", "needs an employer");
+    check_more_refused("\"key\"", "\"all\"", "holds", "unknown variant");
+    check_more_refused("members = [\"US\", \"DE\"]", "", "\"north-atlantic\"", "give either");
+    check_more_refused("all_but = [\"DE\"]", "all_but = []", "\"elsewhere\"", "give either");
+    check_more_refused("[\"US\", \"DE\"]", "[\"US\", \"EUR\"]", "\"EUR\"", "ISO 3166");
+    check_more_refused("\"elsewhere\"", "\"North-Atlantic\"", "\"North-At", "declared twice");
+    let entry = "\"south\"\nparty";
+    check_more_refused(entry, "\"souht\"\nparty", "\"souht\"", "not declared");
+    check_more_refused("jurisdiction:US", "jurisdiction:USA", "\"jurisdiction", "ISO 3166");
+    check_more_refused("jurisdiction:US", "owner:Nobody", "\"owner:Nobody", "is no party");
+    check_more_refused("a subsidiary's licence", " ", "\"jurisdiction", "a reason and a source");
+    check_more_refused("reason = \"a sub", "# ", "[[override]]", "missing field `reason`");
+}
+
+#[test]
+fn a_control_rule_is_named_or_has_bounds_of_its_own() {
+    let with = |control: &str| {
+        parse(&SOUND.replace("ownership_threshold = 0.5", &format!("control = {control}")))
+    };
+    let rule = |control: &str| with(control).expect("it is sound").facts().rule();
+    assert_eq!(rule("\"majority\""), havre_policy::ControlRule::MAJORITY);
+    assert_eq!(rule("\"secnumcloud\""), havre_policy::ControlRule::SECNUMCLOUD);
+    let own = rule("{ alone = 0.2, together = 0.4, chains = \"multiply\" }");
+    assert_eq!(
+        own.to_string(),
+        "threshold: 20.0 % or more alone, 40.0 % or more together, of capital or votes; shares \
+         multiply along chains"
+    );
+    assert_eq!(rule("{ alone = 0.3 }").together(), rule("{ alone = 0.3 }").alone());
+    for (control, want) in [
+        ("\"plurality\"", "is no control rule"),
+        ("{ alone = 0.5, together = 0.4 }", "together is below alone"),
+        ("{ alone = 50 }", "25 % is written 0.25"),
+        ("{ alone = 0.5, togehter = 0.4 }", "unknown field `togehter`"),
+        ("{ alone = 0.5, chains = \"add\" }", "unknown variant"),
+        ("{}", "missing field `alone`"),
+        ("7", "invalid type"),
+    ] {
+        let error = with(control).expect_err(control);
+        assert_eq!(error.line(), Some(18), "{error}");
+        assert!(error.reason().contains(want), "{control}: {error}");
+    }
+    let both = "ownership_threshold = 0.5\ncontrol = \"majority\"";
+    check_refused("ownership_threshold = 0.5", both, "control =", "keep one");
+}
+
+#[test]
+fn a_file_of_changes_is_checked_as_the_configuration_is() {
+    let changes = |text: &str| parse_changes(Path::new("/nowhere/if.toml"), text);
+    let all = changes(
+        "[remove]\nsites = [\"a1\"]\nalliances = [\"two\"]\n\
+         owners = [{ operator = \"north\", owner = \"Group\" }]\n\
+         [exposure]\ncontrol = \"majority\"\n\
+         [[site]]\nname = \"d1\"\noperator = \"east\"\nlocation = \"JP\"\n\
+         [[operator]]\nname = \"east\"\n\
+         [[alliance]]\nname = \"three\"\nmembers = [\"JP\"]\n",
+    );
+    assert_eq!(all.expect("it is sound").len(), 7);
+    assert_eq!(changes("").expect("nothing changes"), []);
+    for (text, line, want) in [
+        ("[[site]]\nname = \"d\"\noperator = \"e\"\nlocation = \"Japan\"", 4, "ISO 3166"),
+        ("[[policy]]\nname = \"main\"", 1, "unknown field `policy`"),
+        ("[[operator]]\nname = \"e\"\n[[operator.owner]]\nname = \"x\"\ncapital = 2.0", 4, "0.25"),
+    ] {
+        let error = changes(text).expect_err(text);
+        assert_eq!(error.line(), Some(line), "{error}");
+        assert!(error.reason().contains(want), "{error}");
+    }
 }
 
 #[test]
