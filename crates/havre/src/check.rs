@@ -7,9 +7,12 @@
 //!
 //! **Crash.** Reads only.
 
-use crate::config::{Config, OptionValue, SecretError, SecretRef, Site, Tls};
+use crate::{
+    config::{Config, OptionValue, SecretError, SecretRef, Site, Tls},
+    exposure::{facts_lines, trust_lines},
+};
 use havre_model::SiteSet;
-use havre_policy::{CoalitionSpec, Facts, PartyKind, PlacementPolicy};
+use havre_policy::{CoalitionSpec, Facts, PartyKind, PlacementPolicy, SeatKind};
 use std::{collections::BTreeMap, error::Error as _, fmt::Write as _};
 
 /// Explains a configuration: sites with whom they are exposed to, parties with what they reach,
@@ -25,7 +28,18 @@ fn write(text: &mut String, config: &Config) -> std::fmt::Result {
     let policies = config.placement_policies();
     gateway(text, config)?;
     sites(text, config)?;
+    writeln!(text, "\ntrust domain, and whom it is exposed to")?;
+    if config.facts().seats().is_empty() {
+        writeln!(text, "  nothing is declared")?;
+    }
+    for line in trust_lines(config.facts()) {
+        writeln!(text, "  {line}")?;
+    }
     parties(text, config.facts())?;
+    writeln!(text, "\nfacts, by which control is {}", config.facts().rule())?;
+    for line in facts_lines(config.facts()) {
+        writeln!(text, "  {line}")?;
+    }
     writeln!(text, "\npolicies")?;
     for policy in &policies {
         for line in policy.explain(config.facts()).to_string().lines() {
@@ -91,7 +105,7 @@ fn sites(text: &mut String, config: &Config) -> std::fmt::Result {
 fn parties(text: &mut String, facts: &Facts) -> std::fmt::Result {
     let percent = 100.0;
     writeln!(text, "\nparties, and what they reach")?;
-    let mut ids: Vec<_> = facts.party_ids().collect();
+    let mut ids: Vec<_> = facts.party_ids().filter(|id| !facts.reach(*id).is_empty()).collect();
     ids.sort_by_key(|id| {
         let party = facts.party(*id);
         (std::cmp::Reverse(facts.reach(*id).len()), party.kind, &party.name)
@@ -119,7 +133,21 @@ fn warnings(config: &Config, policies: &[PlacementPolicy]) -> Vec<String> {
     for policy in policies {
         owner_warnings(config.facts(), policy, &mut warnings);
     }
+    fact_warnings(config.facts(), &mut warnings);
     warnings
+}
+
+fn fact_warnings(facts: &Facts, warnings: &mut Vec<String>) {
+    if !facts.seats().iter().any(|seat| seat.kind == SeatKind::Host) {
+        warnings.push(
+            "the gateway's host is not declared, and whoever runs it could read; add \
+             [gateway.host], and see havre exposure"
+                .to_owned(),
+        );
+    }
+    for entry in facts.listed_overrides().iter().filter(|entry| !entry.tells) {
+        warnings.push(format!("the override that {} changes nothing", entry.text));
+    }
 }
 
 fn listener_warnings(config: &Config, warnings: &mut Vec<String>) {

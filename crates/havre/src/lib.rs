@@ -9,3 +9,4 @@
 pub mod check;
 pub mod compose;
 pub mod config;
+pub mod exposure;

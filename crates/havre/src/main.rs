@@ -7,6 +7,7 @@
 //!
 //! **Crash.** Any command can be run again.
 
+mod expose;
 mod inspect;
 mod keep;
 mod recover;
@@ -77,6 +78,26 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFile,
+    },
+    /// Name who could read and who could cut off, and why: per policy and per bucket.
+    Exposure {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Draw it into this file as well.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        /// Show every coalition, not the first of each list.
+        #[arg(long)]
+        all: bool,
+        /// Answer as if: remove-site=NAME, add-site=NAME:OPERATOR:CODE, remove-owner=OPERATOR:OWNER,
+        /// add-owner=OPERATOR:OWNER:PERCENT:CODE, add-law=OPERATOR:CODE, remove-law=OPERATOR:CODE,
+        /// add-alliance=NAME:CODE,CODE, remove-alliance=NAME, control=majority|secnumcloud, or a
+        /// file of such facts. May be given several times.
+        #[arg(long, value_name = "CHANGE|FILE")]
+        what_if: Vec<String>,
     },
     /// Rebuild the catalog from the sites and the root key; can be interrupted and run again.
     Recover {
@@ -179,6 +200,10 @@ fn run(command: Command) -> Result<()> {
             on_runtime(serve::serve(&config, serve::announce))
         }
         Command::Check { config } => say(&check::explain(&config.load()?)),
+        Command::Exposure { config, json, svg, all, what_if } => {
+            let form = if json { expose::Form::Json } else { expose::Form::Table { all } };
+            on_runtime(expose::expose(&config.load()?, form, svg.as_deref(), &what_if))
+        }
         Command::Recover { config, root_key, accept_loss } => {
             let config = config.load()?;
             on_runtime(recover::recover(&config, root_key.as_deref().map(Path::new), accept_loss))

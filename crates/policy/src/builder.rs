@@ -34,20 +34,21 @@ const EU: [&str; 27] = [
     "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
 ];
 
-pub(crate) fn build(mut declared: Declared) -> Result<Facts, FactsError> {
+pub(crate) fn build(declared: Declared) -> Result<Facts, FactsError> {
     check(&declared)?;
+    let mut alliances = declared.alliances.clone();
     if declared.rule.joins_outside_eu() {
-        declared.alliances.push(outside_eu());
+        alliances.push(outside_eu());
     }
     let mut nodes = Nodes::default();
     nodes.read(&declared)?;
     let places = Places::read(&declared, &nodes)?;
-    let overrides = overrides(&declared, &nodes)?;
+    let overrides = overrides(&declared.overrides, &alliances, &nodes)?;
     let graph = Graph::new(nodes.holdings.clone(), declared.rule);
     let codes = codes(&nodes, &places, &overrides);
     let builder = Builder { nodes: &nodes, graph: &graph, overrides: &overrides, codes: &codes };
-    let candidates = builder.candidates(&declared, &places)?;
-    let telling = overrides.iter().map(|entry| builder.tells(entry, &declared.alliances)).collect();
+    let candidates = builder.candidates(&declared.seats, &alliances, &places)?;
+    let telling = overrides.iter().map(|entry| builder.tells(entry, &alliances)).collect();
     let site_ids = declared.sites.iter().map(|site| site_id(&site.name)).collect();
     let mut facts = Facts {
         site_ids,
@@ -61,6 +62,7 @@ pub(crate) fn build(mut declared: Declared) -> Result<Facts, FactsError> {
         seats_held: Vec::new(),
         exposure: alloc::vec![BTreeSet::new(); declared.sites.len()],
         telling,
+        alliances,
         declared,
     };
     for (party, basis) in candidates {
@@ -221,20 +223,24 @@ enum Target {
     Alliance(String),
 }
 
-fn overrides(declared: &Declared, nodes: &Nodes) -> Result<Vec<Resolved>, FactsError> {
+fn overrides(
+    declared: &[Override],
+    alliances: &[AllianceFacts],
+    nodes: &Nodes,
+) -> Result<Vec<Resolved>, FactsError> {
     let resolve = |entry: &Override| {
         let unknown = || FactsError::OverrideOperator { operator: entry.operator.clone() };
         let entity = nodes.operator(&entry.operator).ok_or_else(unknown)?;
-        let target = target(entry, declared, nodes).ok_or_else(|| FactsError::OverrideParty {
+        let target = target(entry, alliances, nodes).ok_or_else(|| FactsError::OverrideParty {
             operator: entry.operator.clone(),
             party: entry.party.clone(),
         })?;
         Ok(Resolved { entity, target, answers: entry.answers })
     };
-    declared.overrides.iter().map(resolve).collect()
+    declared.iter().map(resolve).collect()
 }
 
-fn target(entry: &Override, declared: &Declared, nodes: &Nodes) -> Option<Target> {
+fn target(entry: &Override, alliances: &[AllianceFacts], nodes: &Nodes) -> Option<Target> {
     let (word, name) = entry.party.split_once(':')?;
     match PartyKind::from_word(&fold(word))? {
         PartyKind::Operator => nodes.operator(name).map(Target::Entity),
@@ -247,7 +253,7 @@ fn target(entry: &Override, declared: &Declared, nodes: &Nodes) -> Option<Target
             is_code(name).then(|| Target::Jurisdiction(name.trim().to_ascii_uppercase()))
         }
         PartyKind::Alliance => {
-            let known = declared.alliances.iter().any(|a| fold(&a.name) == fold(name));
+            let known = alliances.iter().any(|a| fold(&a.name) == fold(name));
             known.then(|| Target::Alliance(fold(name)))
         }
         PartyKind::Administrator => None,
@@ -287,7 +293,8 @@ impl Builder<'_> {
     /// sites' order.
     fn candidates(
         &self,
-        declared: &Declared,
+        seats: &[SeatFacts],
+        alliances: &[AllianceFacts],
         places: &Places,
     ) -> Result<Vec<(Party, Basis)>, FactsError> {
         let mut candidates = Vec::new();
@@ -313,12 +320,12 @@ impl Builder<'_> {
             jurisdictions.insert(code.clone(), basis.clone());
             candidates.push((Party { kind: PartyKind::Jurisdiction, name: code.clone() }, basis));
         }
-        for alliance in &declared.alliances {
+        for alliance in alliances {
             let basis = self.alliance(alliance, &jurisdictions)?;
             let name = alliance.name.trim().to_owned();
             candidates.push((Party { kind: PartyKind::Alliance, name }, basis));
         }
-        let administrators = declared.seats.iter().filter(|s| s.kind == SeatKind::Administrator);
+        let administrators = seats.iter().filter(|s| s.kind == SeatKind::Administrator);
         for seat in administrators {
             let name = seat.name.trim().to_owned();
             candidates.push((Party { kind: PartyKind::Administrator, name }, Basis::default()));

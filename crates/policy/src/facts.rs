@@ -10,8 +10,8 @@
 //! **Crash.** Built anew from the configuration at each start.
 
 use crate::{
-    ControlRule, Declared, FactsError, OperatorFacts, Override, Party, PartyId, PartyKind,
-    SeatFacts, Share, SiteFacts,
+    AllianceFacts, ControlRule, Declared, FactsError, OperatorFacts, Override, Party, PartyId,
+    PartyKind, SeatFacts, Share, SiteFacts,
     builder::build,
     graph::{Entities, Graph},
     share::Chains,
@@ -125,6 +125,8 @@ pub(crate) struct Place {
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub(crate) declared: Declared,
+    /// Those that are declared and those that the control rule presumes.
+    pub(crate) alliances: Vec<AllianceFacts>,
     pub(crate) site_ids: Vec<SiteId>,
     pub(crate) entities: Vec<Entity>,
     pub(crate) graph: Graph,
@@ -202,6 +204,12 @@ impl Facts {
     /// The overrides, each with whether the facts say otherwise without it.
     pub fn overrides(&self) -> impl Iterator<Item = (&Override, bool)> {
         self.declared.overrides.iter().zip(self.telling.iter().copied())
+    }
+
+    /// The alliances as declared, with those that the control rule presumes.
+    #[must_use]
+    pub fn alliances(&self) -> &[AllianceFacts] {
+        &self.alliances
     }
 
     /// Which owners are obeyed.

@@ -29,6 +29,7 @@ mod exposure;
 mod facts;
 mod graph;
 mod guarantee;
+mod listed;
 mod minimal;
 mod party;
 mod permit;
@@ -50,6 +51,7 @@ pub use explain::{CoalitionExplanation, Explanation, SiteExplanation};
 pub use exposure::{Exposed, ExposedList, PolicyExposure, Word, exposure};
 pub use facts::{Facts, SeatSet, site_id};
 pub use guarantee::{CoalitionSpec, GuaranteeSpec, ParseCoalitionError};
+pub use listed::{ListedFact, ListedOverride};
 pub use party::{Party, PartyId, PartyKind};
 pub use permit::Permit;
 #[cfg(feature = "testing")]

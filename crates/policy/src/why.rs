@@ -215,7 +215,7 @@ impl Why<'_> {
         if self.kind() == PartyKind::Alliance {
             let alliance = self.facts.party(self.party).name.clone();
             let named = |a: &&crate::AllianceFacts| fold(&a.name) == fold(&alliance);
-            let evidence = self.facts.declared.alliances.iter().find(named);
+            let evidence = self.facts.alliances.iter().find(named);
             let evidence = evidence.map(|a| a.evidence.clone()).unwrap_or_default();
             steps.push(Step { tie: Tie::Member { code: code.to_string(), alliance }, evidence });
         }
