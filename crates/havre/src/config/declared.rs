@@ -18,7 +18,7 @@ use super::{
 };
 use havre_policy::{
     AllianceFacts, Chains, ControlRule, Declared, Evidence, Facts, FactsError, Holds, Members,
-    OperatorFacts, Override, Ownership, SeatFacts, SeatKind, Share, SiteFacts,
+    OperatorFacts, Override, Ownership, SeatFacts, SeatKind, Share, SiteFacts, gleif::Lei,
 };
 use std::ops::Range;
 use toml::Spanned;
@@ -309,7 +309,7 @@ fn check_party_name(
 }
 
 fn check_lei(source: &Source<'_>, lei: Option<&Spanned<String>>) -> Result<(), ConfigError> {
-    let Some(lei) = lei.filter(|lei| !is_lei(lei.get_ref())) else { return Ok(()) };
+    let Some(lei) = lei.filter(|lei| Lei::new(lei.get_ref()).is_none()) else { return Ok(()) };
     let reason = format!(
         "{:?} is no Legal Entity Identifier: 18 letters and digits and two check digits, which do \
          not agree here",
@@ -340,16 +340,6 @@ fn check_code_text(
         "{text:?} is no jurisdiction; write its ISO 3166 code: \"DE\", or \"US-VA\" for a part"
     );
     Err(source.error(span, reason))
-}
-
-/// ISO 17442: letters count from 10, and the number is 1 modulo 97.
-fn is_lei(text: &str) -> bool {
-    let digit = |rest: u64, byte: u8| match byte {
-        b'0'..=b'9' => Some((rest * 10 + u64::from(byte - b'0')) % 97),
-        b'A'..=b'Z' => Some((rest * 100 + u64::from(byte - b'A') + 10) % 97),
-        _ => None,
-    };
-    text.len() == 20 && text.bytes().try_fold(0, digit) == Some(1)
 }
 
 fn is_date(text: &str) -> bool {

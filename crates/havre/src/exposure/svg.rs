@@ -23,8 +23,8 @@ const PARTIES_MAX: usize = 80;
 /// Coalitions drawn of each list.
 const COALITIONS_MAX: usize = 8;
 /// Characters of a name or a line, so that it stays within the drawing.
-const LABEL_CHARS_MAX: usize = 42;
-const LINE_CHARS_MAX: usize = 110;
+const LABEL_CHARS_MAX: usize = 40;
+const LINE_CHARS_MAX: usize = 150;
 
 /// Draws the report.
 #[must_use]
