@@ -274,7 +274,11 @@ impl Gathering<'_> {
         };
         let ends = stripes.end == self.blob.layout.stripes();
         let trailer = if ends { LAST_CHUNK_EXTRA } else { 0 };
-        self.opened[index.get()] = Some(Chunks { first: stripes.start, bytes, trailer });
+        let opened = &mut self.opened[index.get()];
+        // A shard that was asked for a part, and then for all, may answer in either order.
+        if opened.as_ref().is_none_or(|there| there.bytes.len() < bytes.len()) {
+            *opened = Some(Chunks { first: stripes.start, bytes, trailer });
+        }
         true
     }
 

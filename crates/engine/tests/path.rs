@@ -119,6 +119,29 @@ async fn lying_sites_are_erasures_wherever_they_lie() {
     }
 }
 
+/// A read asks a data shard for what it wants, and when it needs the whole shard after all, for
+/// that too. The smaller answer, coming last, took the place of the larger.
+#[tokio::test]
+async fn a_late_answer_with_a_part_of_a_shard_does_not_replace_the_whole() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    let bucket = bucket(&engine).await;
+    let large = pattern(3_000_000, 11);
+    put(&engine, &bucket, "large", &large).await;
+    for (first, second, third) in [(0, 2, 4), (1, 3, 5), (0, 1, 2), (3, 4, 5)] {
+        world.cut(&[first, second, third]);
+        for site in 0..support::SITES {
+            world.part_millis[site].store(300, std::sync::atomic::Ordering::SeqCst);
+        }
+        let object = object(&engine, &bucket, "large").await;
+        for from in [0, 60_000, 130_000, 1_000_000] {
+            let found = read(&engine, &object, from..from + 250_000).await;
+            let at = usize::try_from(from).expect("small");
+            assert!(found.expect("three sites are there") == large[at..at + 250_000]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_blank_machine_recovers_everything_from_three_sites() {
     let mut world = World::new();

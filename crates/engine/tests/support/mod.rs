@@ -12,8 +12,9 @@ use havre_policy::{
 };
 use havre_seal::{Keyring, RootKey};
 use havre_sites::memory::MemorySite;
-use havre_sites::{Fleet, Guarded, Site, SiteLimits, system};
+use havre_sites::{Fleet, Guarded, SiteLimits, system};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(crate) const SITES: usize = 6;
 
@@ -25,6 +26,10 @@ pub(crate) struct World {
     pub(crate) on_outage: OnOutage,
     /// Sites that a newly started engine is given; the others are as if they never answered.
     pub(crate) up: Vec<bool>,
+    /// Sites that refuse everything from now on, under a running engine too.
+    pub(crate) cut: Arc<[AtomicBool; SITES]>,
+    /// How long a read of a part of a shard takes, at each site, in milliseconds.
+    pub(crate) part_millis: Arc<[AtomicU64; SITES]>,
 }
 
 impl World {
@@ -39,6 +44,15 @@ impl World {
             geometry: (3, 3),
             on_outage: OnOutage::Refuse,
             up: vec![true; SITES],
+            cut: Arc::default(),
+            part_millis: Arc::default(),
+        }
+    }
+
+    /// From now on these sites refuse everything, and the others do not.
+    pub(crate) fn cut(&self, sites: &[usize]) {
+        for (number, cut) in self.cut.iter().enumerate() {
+            cut.store(sites.contains(&number), Ordering::SeqCst);
         }
     }
 
@@ -80,15 +94,18 @@ impl World {
 
     pub(crate) fn parts(&self, catalog: Arc<dyn Catalog>) -> Parts {
         let ports = system::ports();
-        let guard = |(site, up): (&Arc<MemorySite>, &bool)| {
-            let site: Arc<dyn Site> = if *up {
-                Arc::clone(site) as Arc<dyn Site>
-            } else {
-                Arc::new(Away(Arc::clone(site)))
+        let guard = |(number, site): (usize, &Arc<MemorySite>)| {
+            let site = Switched {
+                site: Arc::clone(site),
+                name: format!("s{number}"),
+                number,
+                up: self.up[number],
+                cut: Arc::clone(&self.cut),
+                part_millis: Arc::clone(&self.part_millis),
             };
-            Guarded::new(site, SiteLimits::default(), system::ports())
+            Guarded::new(Arc::new(site), SiteLimits::default(), system::ports())
         };
-        let fleet = Fleet::new(self.sites.iter().zip(&self.up).map(guard).collect());
+        let fleet = Fleet::new(self.sites.iter().enumerate().map(guard).collect());
         let root = RootKey::generate(&Fixed(self.root));
         Parts {
             keyring: Keyring::new(root, Arc::clone(&ports.entropy)),
@@ -121,68 +138,96 @@ impl havre_model::ports::Entropy for Fixed {
     }
 }
 
-/// A site that refuses everything.
-struct Away(Arc<MemorySite>);
+/// A site that refuses everything while it is not up, or cut.
+struct Switched {
+    site: Arc<MemorySite>,
+    name: String,
+    number: usize,
+    up: bool,
+    cut: Arc<[AtomicBool; SITES]>,
+    part_millis: Arc<[AtomicU64; SITES]>,
+}
 
-mod away {
-    use super::Away;
+mod switched {
+    use super::Switched;
     use async_trait::async_trait;
     use bytes::{Bytes, BytesMut};
     use havre_model::{BlobName, SiteId};
     use havre_policy::Permit;
-    use havre_sites::{Operation, ShardWriter, Site, SiteError, SiteErrorKind, SitePage};
+    use havre_sites::{Operation, ShardWriter, Site, SiteError, SiteErrorKind, SitePage, system};
     use std::ops::Range;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
-    impl Away {
-        fn error(&self, operation: Operation) -> SiteError {
-            SiteError::new(SiteErrorKind::Refused, self.0.id(), operation, "away")
+    type Result<T> = std::result::Result<T, SiteError>;
+
+    impl Switched {
+        fn check(&self, operation: Operation) -> Result<()> {
+            if self.up && !self.cut[self.number].load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            Err(SiteError::new(SiteErrorKind::Refused, self.id(), operation, "away"))
         }
     }
 
     #[async_trait]
-    impl Site for Away {
+    impl Site for Switched {
         fn id(&self) -> SiteId {
-            self.0.id()
+            havre_policy::site_id(&self.name)
         }
         fn name(&self) -> &str {
-            self.0.name()
+            &self.name
         }
-        async fn put(&self, _: &Permit, _: &BlobName, _: Bytes) -> Result<(), SiteError> {
-            Err(self.error(Operation::Put))
+        async fn put(&self, permit: &Permit, name: &BlobName, shard: Bytes) -> Result<()> {
+            self.check(Operation::Put)?;
+            self.site.put(permit, name, shard).await
         }
         async fn create(
             &self,
-            _: &Permit,
-            _: &BlobName,
-            _: Option<u64>,
-        ) -> Result<Box<dyn ShardWriter>, SiteError> {
-            Err(self.error(Operation::Create))
+            permit: &Permit,
+            name: &BlobName,
+            bytes: Option<u64>,
+        ) -> Result<Box<dyn ShardWriter>> {
+            self.check(Operation::Create)?;
+            self.site.create(permit, name, bytes).await
         }
-        async fn read(&self, _: &BlobName, _: Range<u64>) -> Result<BytesMut, SiteError> {
-            Err(self.error(Operation::Read))
+        async fn read(&self, name: &BlobName, range: Range<u64>) -> Result<BytesMut> {
+            self.check(Operation::Read)?;
+            let part = self.part_millis[self.number].load(Ordering::SeqCst);
+            let whole = self.site.read_all(name, u64::MAX).await?.len() as u64;
+            if part > 0 && range.end < whole {
+                system::ports().runtime.sleep(Duration::from_millis(part)).await;
+            }
+            self.site.read(name, range).await
         }
-        async fn read_all(&self, _: &BlobName, _: u64) -> Result<BytesMut, SiteError> {
-            Err(self.error(Operation::ReadAll))
+        async fn read_all(&self, name: &BlobName, bytes_max: u64) -> Result<BytesMut> {
+            self.check(Operation::ReadAll)?;
+            self.site.read_all(name, bytes_max).await
         }
-        async fn delete(&self, _: &BlobName) -> Result<(), SiteError> {
-            Err(self.error(Operation::Delete))
+        async fn delete(&self, name: &BlobName) -> Result<()> {
+            self.check(Operation::Delete)?;
+            self.site.delete(name).await
         }
         async fn list(
             &self,
-            _: &str,
-            _: Option<&BlobName>,
-            _: usize,
-        ) -> Result<SitePage, SiteError> {
-            Err(self.error(Operation::List))
+            prefix: &str,
+            after: Option<&BlobName>,
+            limit: usize,
+        ) -> Result<SitePage> {
+            self.check(Operation::List)?;
+            self.site.list(prefix, after, limit).await
         }
-        async fn marker(&self) -> Result<Option<[u8; 16]>, SiteError> {
-            Err(self.error(Operation::Marker))
+        async fn marker(&self) -> Result<Option<[u8; 16]>> {
+            self.check(Operation::Marker)?;
+            self.site.marker().await
         }
-        async fn set_marker(&self, _: [u8; 16]) -> Result<(), SiteError> {
-            Err(self.error(Operation::SetMarker))
+        async fn set_marker(&self, marker: [u8; 16]) -> Result<()> {
+            self.check(Operation::SetMarker)?;
+            self.site.set_marker(marker).await
         }
-        async fn sweep(&self) -> Result<u64, SiteError> {
-            Ok(0)
+        async fn sweep(&self) -> Result<u64> {
+            self.check(Operation::Sweep)?;
+            self.site.sweep().await
         }
     }
 }
