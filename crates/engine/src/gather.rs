@@ -15,9 +15,10 @@ use bytes::BytesMut;
 use futures::future::{self, BoxFuture, Either};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use havre_model::ShardIndex;
+use havre_codec::{SHARD_HEADER_BYTES, shard};
 use havre_model::limits::TAG_BYTES;
-use havre_sites::{Operation, SiteError, SiteErrorKind};
+use havre_model::{ShardIndex, SiteSet};
+use havre_sites::{Fleet, Operation, SiteError, SiteErrorKind};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,10 @@ pub(crate) struct Chunks {
 pub(crate) type Wanted = Vec<Range<u64>>;
 
 struct Answer {
-    index: ShardIndex,
+    /// `None` when a site turned out to have no shard of the blob.
+    index: Option<ShardIndex>,
+    /// Whether the site is noted for the shard.
+    noted: bool,
     stripes: Range<u64>,
     result: Result<BytesMut, SiteError>,
 }
@@ -60,6 +64,8 @@ struct Gathering<'a> {
     asked: u32,
     /// Shards that are on their way with all stripes.
     whole_pending: usize,
+    /// Whether the sites were searched for shards that are not noted as stored.
+    searched: bool,
 }
 
 impl Shared {
@@ -83,6 +89,7 @@ impl Shared {
             opened: (0..total).map(|_| None).collect(),
             asked: 0,
             whole_pending: 0,
+            searched: false,
         };
         gathering.run().await
     }
@@ -103,7 +110,9 @@ impl Gathering<'_> {
                 return Ok(self.finish());
             }
             if self.pending.is_empty() {
-                self.ask_others(self.missing());
+                if !self.ask_others(self.missing()) {
+                    self.search();
+                }
                 if self.pending.is_empty() {
                     return Err(self.too_few());
                 }
@@ -118,7 +127,9 @@ impl Gathering<'_> {
                 Either::Left((None, later)) => hedge = later,
                 Either::Right(_) => {
                     metrics::counter!("havre_reads_hedged_total").increment(1);
-                    self.ask_others(self.missing());
+                    if !self.ask_others(self.missing()) {
+                        self.search();
+                    }
                     hedge = self.shared.ports.runtime.sleep(HEDGE_MAX);
                 }
             }
@@ -211,15 +222,14 @@ impl Gathering<'_> {
         all
     }
 
-    /// Asks up to `count` more shards for all stripes of the window: those that are known to be
-    /// stored, healthy sites first; at the end also those that are noted as missing, for the
-    /// note may be old.
-    fn ask_others(&mut self, count: usize) {
+    /// Asks up to `count` more shards for all stripes of the window, healthy sites first; false
+    /// when there was none to ask.
+    fn ask_others(&mut self, count: usize) -> bool {
         let rank = self.shared.fleet.ranking();
         let order = |index: &ShardIndex| {
             let position = self.blob.positions[index.get()];
             let place = position.and_then(|at| rank.iter().position(|ranked| *ranked == at));
-            (!self.usable(*index), place.unwrap_or(usize::MAX))
+            place.unwrap_or(usize::MAX)
         };
         let mut candidates: Vec<ShardIndex> = self
             .blob
@@ -227,12 +237,53 @@ impl Gathering<'_> {
             .geometry
             .indices()
             .filter(|index| self.asked & bit(*index) == 0)
-            .filter(|index| self.blob.positions[index.get()].is_some())
+            .filter(|index| self.usable(*index))
             .collect();
         candidates.sort_by_key(order);
-        for index in candidates.into_iter().take(count) {
+        candidates.truncate(count);
+        let any = !candidates.is_empty();
+        for index in candidates {
             self.ask(index, self.stripes.clone());
         }
+        any
+    }
+
+    /// Asks every site that is not noted for a shard whether it has one, once: the note may be old,
+    /// and where a site had which shard that was away during a recovery is only guessed.
+    fn search(&mut self) {
+        if std::mem::replace(&mut self.searched, true) {
+            return;
+        }
+        let indices = self.blob.row.geometry.indices();
+        let noted: SiteSet = indices
+            .filter(|index| self.usable(*index))
+            .filter_map(|index| self.blob.positions[index.get()])
+            .collect();
+        for position in (0..self.shared.fleet.len()).filter(|at| !noted.contains(*at)) {
+            self.whole_pending += 1;
+            let stripes = self.stripes.clone();
+            let range = self.range(&stripes);
+            let (fleet, blob) = (Arc::clone(&self.shared.fleet), Arc::clone(self.blob));
+            self.pending.push(
+                async move {
+                    let found = shard_at(&fleet, &blob, position).await;
+                    let (index, result) = match found {
+                        Ok(index) => {
+                            (Some(index), fleet.site(position).read(&blob.row.name, range).await)
+                        }
+                        Err(error) => (None, Err(error)),
+                    };
+                    Answer { index, noted: false, stripes, result }
+                }
+                .boxed(),
+            );
+        }
+    }
+
+    /// Where in a shard's file the stripes are.
+    fn range(&self, stripes: &Range<u64>) -> Range<u64> {
+        let first = self.blob.layout.sealed_chunk_range(stripes.start).start;
+        first..self.blob.layout.sealed_chunk_range(stripes.end - 1).end
     }
 
     fn ask(&mut self, index: ShardIndex, stripes: Range<u64>) {
@@ -241,13 +292,12 @@ impl Gathering<'_> {
             self.whole_pending += 1;
         }
         let position = self.blob.positions[index.get()].expect("only placed shards are asked");
-        let first = self.blob.layout.sealed_chunk_range(stripes.start).start;
-        let end = self.blob.layout.sealed_chunk_range(stripes.end - 1).end;
+        let range = self.range(&stripes);
         let (fleet, name) = (Arc::clone(&self.shared.fleet), self.blob.row.name);
         self.pending.push(
             async move {
-                let result = fleet.site(position).read(&name, first..end).await;
-                Answer { index, stripes, result }
+                let result = fleet.site(position).read(&name, range).await;
+                Answer { index: Some(index), noted: true, stripes, result }
             }
             .boxed(),
         );
@@ -255,21 +305,25 @@ impl Gathering<'_> {
 
     /// Opens what a site answered; false when it is of no use.
     fn take(&mut self, answer: Answer) -> bool {
-        let Answer { index, stripes, result } = answer;
+        let Answer { index, noted, stripes, result } = answer;
         if stripes == self.stripes {
             self.whole_pending -= 1;
         }
+        let Some(index) = index else { return false };
         let bytes = match result {
             Ok(bytes) => bytes,
             Err(error) => {
-                if matches!(error.kind, SiteErrorKind::Missing | SiteErrorKind::Invalid) {
+                let bad = matches!(error.kind, SiteErrorKind::Missing | SiteErrorKind::Invalid);
+                if bad && noted {
                     self.quarantine(index, &error.to_string());
                 }
                 return false;
             }
         };
         let Some(bytes) = self.open(index, &stripes, bytes) else {
-            self.quarantine(index, "a chunk is not authentic");
+            if noted {
+                self.quarantine(index, "a chunk is not authentic");
+            }
             return false;
         };
         let ends = stripes.end == self.blob.layout.stripes();
@@ -369,6 +423,25 @@ impl Gathering<'_> {
     fn too_few(&self) -> ReadError {
         ReadError::TooFewShards { found: self.whole().count(), needed: self.data() }
     }
+}
+
+/// Which shard of the blob a site has, by the header that its file begins with.
+///
+/// # Errors
+/// When the site does not answer, or has no shard of the blob.
+pub(crate) async fn shard_at(
+    fleet: &Fleet,
+    blob: &BlobHandle,
+    position: usize,
+) -> Result<ShardIndex, SiteError> {
+    let site = fleet.site(position);
+    let bytes = site.read(&blob.row.name, 0..SHARD_HEADER_BYTES as u64).await?;
+    let header = shard::parse_header(&bytes, blob.row.name.blob());
+    let header = header.ok().filter(|header| shard::verify_header(&blob.keys, header));
+    header.map(|header| header.index()).ok_or_else(|| {
+        let detail = "the shard's header is not authentic";
+        SiteError::new(SiteErrorKind::Invalid, site.id(), Operation::Read, detail)
+    })
 }
 
 impl Shared {

@@ -10,9 +10,10 @@ use crate::Engine;
 use crate::blob::BlobHandle;
 use crate::error::ReadError;
 use crate::fanout::bit;
+use crate::gather::shard_at;
 use crate::object::Object;
 use havre_model::record::Body;
-use havre_model::{BlobName, Geometry, ShardIndex, SiteId};
+use havre_model::{BlobName, Geometry, ShardIndex, SiteId, SiteSet};
 use havre_sites::SiteErrorKind;
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ pub enum ShardState {
     Missing,
     /// The site did not answer.
     Unreachable,
-    /// The site is no longer configured.
+    /// The site is no longer configured; or it was away during a recovery, nobody knows which it
+    /// is (its id is then all zeros), and none shows the shard.
     UnknownSite,
 }
 
@@ -98,13 +100,40 @@ impl Engine {
 
     async fn inspect_blob(&self, blob: &Arc<BlobHandle>) -> BlobInspection {
         let row = &blob.row;
-        let looks = row.geometry.indices().map(|index| self.inspect_shard(blob, index));
+        let positions = self.positions(blob).await;
+        let looks = row.geometry.indices().map(|index| {
+            let position = positions[index.get()];
+            self.inspect_shard(blob, index, position)
+        });
         let shards = futures::future::join_all(looks).await;
         BlobInspection { name: row.name, geometry: row.geometry, bytes: row.bytes, shards }
     }
 
-    async fn inspect_shard(&self, blob: &BlobHandle, index: ShardIndex) -> ShardInspection {
-        let position = blob.positions[index.get()];
+    /// Where each shard is: by the catalog, or where it does not know, at the site that shows it.
+    async fn positions(&self, blob: &BlobHandle) -> Vec<Option<usize>> {
+        let mut positions = blob.positions.clone();
+        if positions.iter().any(Option::is_none) {
+            let fleet = &self.shared.fleet;
+            let known: SiteSet = positions.iter().flatten().copied().collect();
+            let others = (0..fleet.len()).filter(|at| !known.contains(*at));
+            let looks = others.map(|at| async move { (at, shard_at(fleet, blob, at).await) });
+            for (at, found) in futures::future::join_all(looks).await {
+                if let Ok(index) = found {
+                    positions[index.get()].get_or_insert(at);
+                }
+            }
+        }
+        positions
+    }
+
+    async fn inspect_shard(
+        &self,
+        blob: &BlobHandle,
+        index: ShardIndex,
+        position: Option<usize>,
+    ) -> ShardInspection {
+        let noted = blob.row.sites[index.get()];
+        let site = position.map_or(noted, |at| self.shared.fleet.site(at).id());
         let site_name = position.map(|at| self.shared.fleet.site(at).name().to_owned());
         let state = match position {
             None => ShardState::UnknownSite,
@@ -113,7 +142,7 @@ impl Engine {
         ShardInspection {
             index: index.get(),
             data: index.get() < blob.row.geometry.data(),
-            site: blob.row.sites[index.get()],
+            site,
             site_name,
             noted: blob.row.stored & bit(index) != 0,
             state,

@@ -142,6 +142,24 @@ async fn a_late_answer_with_a_part_of_a_shard_does_not_replace_the_whole() {
     }
 }
 
+/// After a recovery with sites away the catalog does not have what these hold. They come back, and
+/// others go: every blob still has its `k` shards.
+#[tokio::test]
+async fn shards_that_are_not_noted_are_searched_for() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    let made = bucket(&engine).await;
+    let middle = pattern(200_000, 3);
+    put(&engine, &made, "middle", &middle).await;
+    put(&engine, &made, "last", b"last").await;
+    drop(engine);
+    world.cut(&[0, 1]);
+    let (engine, _) = world.start_blank().await;
+    world.cut(&[2, 3]);
+    let bucket = engine.bucket("bucket").await.expect("answers").expect("is there");
+    assert_reads(&engine, &bucket, "middle", &middle).await;
+}
+
 #[tokio::test]
 async fn a_blank_machine_recovers_everything_from_three_sites() {
     let mut world = World::new();

@@ -82,7 +82,7 @@ fn print_blob(blob: &BlobInspection) -> PrintedBlob {
             ShardState::Corrupt => "corrupt",
             ShardState::Missing => "missing",
             ShardState::Unreachable => "unreachable",
-            ShardState::UnknownSite => "site not configured",
+            ShardState::UnknownSite => "at a site that is not configured or not known",
         },
         noted: shard.noted,
     });
