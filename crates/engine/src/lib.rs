@@ -66,13 +66,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The journal of a placement policy.
-    fn journal(&self, placement: usize) -> Result<&Journal, PutError> {
-        let journals = self.journals.get().ok_or_else(|| {
+    fn journals(&self) -> Result<&[Journal], PutError> {
+        self.journals.get().map(Vec::as_slice).ok_or_else(|| {
             let reason = "too many sites are unreachable to know the last acknowledged writes";
             PutError::Unavailable(reason.to_owned())
-        })?;
-        Ok(&journals[placement])
+        })
+    }
+
+    /// The journal of a placement policy.
+    fn journal(&self, placement: usize) -> Result<&Journal, PutError> {
+        Ok(&self.journals()?[placement])
     }
 
     /// Whether writes are taken: false while too many sites are unreachable since the start.

@@ -263,6 +263,8 @@ impl Engine {
         inline: &[u8],
         reservations: Vec<Reservation>,
     ) -> Result<Entry, PutError> {
+        // A number drawn before every acknowledged record is known may be one of theirs.
+        self.journals()?;
         let ticket: Ticket = self.shared.seqs.next(&*self.shared.catalog).await?;
         let record = SequencedRecord { seq: ticket.seq(), record };
         let plain = record::encode(&record, inline).map_err(|error| match error {
