@@ -17,11 +17,11 @@ use futures::StreamExt;
 use futures::stream::{self, FuturesOrdered};
 use havre_catalog::{AppliedPack, AppliedRecord, BlobRow, BlobState, CatalogError, PackLink};
 use havre_codec::pack::{self, PACK_FRAME_BYTES_MAX};
-use havre_codec::{Gathered, SHARD_HEADER_BYTES, gather_each, shard};
+use havre_codec::{BlobKeys, Gathered, SHARD_HEADER_BYTES, gather_each, shard};
 use havre_model::limits::SITE_LIST_PAGE_MAX;
 use havre_model::record::{self, Record};
-use havre_model::{BlobId, BlobName, ChainId, Seq, SiteId, SiteSet};
-use havre_policy::Harm;
+use havre_model::{BlobId, BlobName, ChainId, Geometry, Seq, SiteId, SiteSet};
+use havre_policy::{Acknowledgement, Harm};
 use havre_seal::{Keyring, OpenError, RecordScope};
 use havre_sites::{SiteError, SiteErrorKind};
 use std::collections::BTreeMap;
@@ -104,9 +104,27 @@ pub enum ReplayError {
         .0.after + 1, .0.before - 1, .0.chain
     )]
     Gap(Gap),
+    /// A pack at the end of a chain may have been acknowledged, and cannot be read now.
+    #[error(
+        "pack {number} of chain {chain} may have been acknowledged and cannot be read from the \
+         sites; bring more sites back, or rebuild what is left with `havre recover --accept-loss`"
+    )]
+    Uncertain {
+        /// The chain.
+        chain: ChainId,
+        /// The pack.
+        number: u64,
+    },
     /// Records cannot be opened with this root key.
     #[error("{0} records cannot be opened: is this the root key that they were sealed under?")]
     WrongKey(u64),
+}
+
+impl ReplayError {
+    /// Whether it may pass when sites come back.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::TooManyUnreachable { .. } | Self::Uncertain { .. })
+    }
 }
 
 /// Where the shards of packs were seen.
@@ -229,12 +247,25 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether a pack of one of these geometries (of any when none is known) with shards at these
+    /// sites may have been acknowledged within the guarantee of its policy.
+    fn may_be_acknowledged(&self, geometries: &[Geometry], sites: SiteSet) -> bool {
+        let mut policies = self.placements.iter().map(|placement| &placement.policy);
+        policies.any(|policy| {
+            (geometries.is_empty() || geometries.contains(&policy.geometry()))
+                && policy.acknowledges(sites) == Acknowledgement::Within
+        })
+    }
+
     pub(crate) fn names(&self, sites: SiteSet) -> Vec<String> {
         sites.iter().map(|position| self.fleet.site(position).name().to_owned()).collect()
     }
 
-    /// One pack from the shards that sites have of it; `None` when they do not suffice.
-    async fn read_pack(&self, name: BlobName, holders: SiteSet) -> Option<ReadPack> {
+    /// One pack from the shards that sites have of it.
+    ///
+    /// # Errors
+    /// The geometries that its shards show, when they do not suffice.
+    async fn read_pack(&self, name: BlobName, holders: SiteSet) -> Result<ReadPack, Vec<Geometry>> {
         let hint = self.placements[self.strictest_placement].policy.geometry().data();
         let mut order: Vec<usize> = self.fleet.ranking();
         order.retain(|position| holders.contains(*position));
@@ -250,10 +281,21 @@ impl Shared {
             // Several generations under one blob's id: k sites lie together; none is believed more.
             if let Ok([gathered]) = <[Gathered; 1]>::try_from(gathered) {
                 let read: Vec<usize> = shards.iter().map(|(position, _)| *position).collect();
-                return self.parse_pack(name, gathered, &read, holders).await;
+                let geometry = gathered.geometry;
+                let pack = self.parse_pack(name, gathered, &read, holders).await;
+                return pack.ok_or_else(|| vec![geometry]);
             }
         }
-        None
+        let headers = shards.iter().map(|(_, bytes)| shard::parse_header(bytes, name.blob()));
+        Err(headers.flatten().map(|header| header.geometry()).collect())
+    }
+
+    /// The pack that an applied one follows; `None` when that cannot be read.
+    async fn before(&self, link: PackLink) -> Option<PackLink> {
+        let blob = self.blob(link.blob).await.ok()?;
+        let frame = self.blob_bytes(&blob, 0..blob.row.bytes).await.ok()?;
+        let previous = pack::parse(&frame).ok()?.header.previous;
+        Some(PackLink { blob: previous.blob, hash: previous.hash })
     }
 
     async fn read_shards(&self, name: BlobName, positions: &[usize]) -> Vec<(usize, BytesMut)> {
@@ -308,6 +350,7 @@ impl Shared {
                 positions[index.get()] = Some(*position);
             }
         }
+        let keys = BlobKeys::new(&row.secret, row.name.blob(), row.geometry, row.chunk_bytes);
         let unread = holders.iter().filter(|position| !read.contains(position));
         let name = row.name;
         let headers = unread.map(|position| async move {
@@ -317,7 +360,7 @@ impl Shared {
         for (position, header) in futures::future::join_all(headers).await {
             let Ok(bytes) = header else { continue };
             let Ok(header) = shard::parse_header(&bytes, row.name.blob()) else { continue };
-            if header.geometry() == row.geometry {
+            if shard::verify_header(&keys, &header) {
                 positions[header.index().get()].get_or_insert(position);
             }
         }
@@ -353,6 +396,9 @@ struct ReadPack {
     bytes: Vec<u8>,
 }
 
+/// A pack that cannot be read, the sites that show it, and the geometries that its shards claim.
+type Unread = (BlobName, SiteSet, Vec<Geometry>);
+
 /// How a chain's replay ended.
 #[derive(PartialEq, Eq)]
 enum ChainEnd {
@@ -368,9 +414,33 @@ pub(crate) struct Replay<'a> {
     /// Go on behind gaps and leave unreadable records out; they are in the report.
     pub(crate) accept_loss: bool,
     pub(crate) report: ReplayReport,
+    /// A pack at the end of a chain that may have been acknowledged and cannot be read.
+    uncertain: Option<(ChainId, u64)>,
+}
+
+impl<'a> Replay<'a> {
+    pub(crate) fn new(
+        shared: &'a Arc<Shared>,
+        progress: &'a dyn Progress,
+        accept_loss: bool,
+    ) -> Self {
+        let (report, uncertain) = (ReplayReport::default(), None);
+        Self { shared, progress, accept_loss, report, uncertain }
+    }
 }
 
 impl Replay<'_> {
+    /// Whether every acknowledged pack was seen, as far as the sites that answered tell.
+    ///
+    /// # Errors
+    /// [`ReplayError::Uncertain`].
+    pub(crate) const fn certain(&self) -> Result<(), ReplayError> {
+        match self.uncertain {
+            Some((chain, number)) => Err(ReplayError::Uncertain { chain, number }),
+            None => Ok(()),
+        }
+    }
+
     /// Replays every chain of the survey behind what the catalog has applied.
     pub(crate) async fn run(&mut self, survey: &Survey) -> Result<(), ReplayError> {
         self.report.unreachable = self.shared.names(survey.unreachable);
@@ -420,31 +490,44 @@ impl Replay<'_> {
         let states = self.shared.catalog.chains().await?;
         let state = states.into_iter().find(|state| state.chain == chain);
         let (number, link) = state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
-        let mut cursor = Cursor { chain, number, link, pending: None };
         let shared = self.shared;
         let behind = survey.behind(chain, number);
-        let reads = behind.into_iter().map(|(name, holders)| shared.read_pack(name, holders));
+        let before = if behind.is_empty() { None } else { shared.before(link).await };
+        let mut cursor = Cursor { chain, number, link, before, pending: Vec::new() };
+        let reads = behind.into_iter().map(|(name, holders)| async move {
+            (name, holders, shared.read_pack(name, holders).await)
+        });
         let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
         // Futures that run side by side may reach the catalog in another order than they were made
         // in. Only a recovery takes packs in any order.
         let at_once = if self.shared.catalog.is_recovering().await? { APPLIES_MAX } else { 1 };
         let mut applies = FuturesOrdered::new();
+        let mut unread = Vec::new();
         let mut end = None;
         while end.is_none() {
             let next = match packs.next().await {
                 // Too few shards to be a pack that was acknowledged, or a gap that the next one
                 // shows.
-                Some(None) => {
+                Some((name, holders, Err(geometries))) => {
                     self.report.off_chain += 1;
+                    unread.push((name, holders, geometries));
                     continue;
                 }
-                Some(Some(pack)) => Some(pack),
+                Some((_, _, Ok(pack))) => Some(pack),
                 None => {
                     end = Some(ChainEnd::Done);
+                    // If one of these was acknowledged, the pack that waits for its word may not
+                    // have been.
+                    if self.is_uncertain(&cursor, &unread, survey.unreachable) {
+                        break;
+                    }
                     None
                 }
             };
             let Some(pack) = cursor.step(next, self)? else { continue };
+            // Each pack names the last acknowledged one before it: what lies between was never
+            // that.
+            unread.retain(|(name, ..)| number_of(name) > pack.number);
             match self.open(chain, pack, leave_unreadable) {
                 Some(applied) => {
                     self.report.packs += 1;
@@ -462,6 +545,21 @@ impl Replay<'_> {
             result?;
         }
         Ok(end.unwrap_or(ChainEnd::Done))
+    }
+
+    /// At the end of a chain: whether a pack that cannot be read, behind all that can, may have been
+    /// acknowledged.
+    fn is_uncertain(&mut self, cursor: &Cursor, unread: &[Unread], away: SiteSet) -> bool {
+        let last = cursor.pending.last().map_or(cursor.number, |pack| pack.number);
+        let may_count = |(name, holders, geometries): &&Unread| {
+            number_of(name) > last
+                && self.shared.may_be_acknowledged(geometries, holders.union(away))
+        };
+        let found = unread.iter().find(may_count).map(|(name, ..)| number_of(name));
+        if let Some(number) = found {
+            self.uncertain = Some((cursor.chain, number));
+        }
+        found.is_some() && !self.accept_loss
     }
 
     fn gap(&mut self, chain: ChainId, after: u64, before: u64) -> Result<(), ReplayError> {
@@ -509,15 +607,17 @@ impl Replay<'_> {
     }
 }
 
-/// How far a chain has been followed. A pack counts once the next one names it, or nothing comes
+/// How far a chain has been followed. A pack counts once a later one names it, or nothing comes
 /// after it.
 struct Cursor {
     chain: ChainId,
     /// The last pack that counts.
     number: u64,
     link: PackLink,
-    /// The pack that waits for the next one's word.
-    pending: Option<ReadPack>,
+    /// The one before it, where that is known.
+    before: Option<PackLink>,
+    /// Packs that follow the last one that counts, and wait for a later one's word.
+    pending: Vec<ReadPack>,
 }
 
 impl Cursor {
@@ -527,35 +627,39 @@ impl Cursor {
         next: Option<ReadPack>,
         replay: &mut Replay<'_>,
     ) -> Result<Option<ReadPack>, ReplayError> {
-        let held = self.pending.take();
-        let counts = match (held, &next) {
-            (None, None) => None,
-            (None, Some(pack)) => {
-                if pack.previous != self.link {
-                    replay.gap(self.chain, self.number, pack.number)?;
-                }
-                None
-            }
-            // Both follow the same pack: the earlier one failed, and was never acknowledged.
-            (Some(held), Some(pack))
-                if pack.previous != held.link && pack.previous == held.previous =>
-            {
-                replay.report.off_chain += 1;
-                None
-            }
-            (Some(held), Some(pack)) => {
-                if pack.previous != held.link {
-                    replay.gap(self.chain, held.number, pack.number)?;
-                }
-                Some(held)
-            }
-            (Some(held), None) => Some(held),
-        };
-        self.pending = next;
-        if let Some(pack) = &counts {
-            (self.number, self.link) = (pack.number, pack.link);
+        let Some(next) = next else { return Ok(self.count(self.last_pending(), replay)) };
+        if next.previous == self.link {
+            self.pending.push(next);
+            return Ok(None);
         }
+        let named = self.pending.iter().position(|held| held.link == next.previous);
+        if named.is_none() {
+            if self.before == Some(next.previous) {
+                // It follows what the last pack that counts follows: another try, never
+                // acknowledged.
+                replay.report.off_chain += 1;
+                return Ok(None);
+            }
+            let last = self.pending.last().map_or(self.number, |held| held.number);
+            replay.gap(self.chain, last, next.number)?;
+        }
+        let counts = self.count(named.or_else(|| self.last_pending()), replay);
+        self.pending.push(next);
         Ok(counts)
+    }
+
+    /// Of several tries the last: none but that one can have been acknowledged.
+    fn last_pending(&self) -> Option<usize> {
+        self.pending.len().checked_sub(1)
+    }
+
+    /// The pending pack at `at` counts, and the others do not.
+    fn count(&mut self, at: Option<usize>, replay: &mut Replay<'_>) -> Option<ReadPack> {
+        let counts = self.pending.swap_remove(at?);
+        replay.report.off_chain += self.pending.drain(..).len() as u64;
+        self.before = Some(std::mem::replace(&mut self.link, counts.link));
+        self.number = counts.number;
+        Some(counts)
     }
 }
 
@@ -593,6 +697,14 @@ fn scope_of(record: &Record) -> RecordScope {
         Record::UploadAborted(it) => (it.tenant, it.bucket),
     };
     RecordScope::Bucket(tenant, bucket)
+}
+
+/// The place of a pack in its chain.
+const fn number_of(name: &BlobName) -> u64 {
+    match name {
+        BlobName::Pack { number, .. } => *number,
+        BlobName::Extent(_) => 0,
+    }
 }
 
 /// Whether an error of a site says that the site is away, rather than what it holds.

@@ -1,7 +1,7 @@
 //! Brings the engine up: checks the sites, installs the keys, catches up with the packs, starts the
 //! journals.
 //!
-//! **Invariant.** No request is served before every acknowledged pack is in the catalog.
+//! **Invariant.** Nothing is written before every acknowledged pack is in the catalog (I21).
 //!
 //! **Deliberately absent.** Configuration and files (`havre`).
 //!
@@ -23,6 +23,9 @@ use std::time::Duration;
 /// Bounds of the pause between attempts to catch up.
 const CATCH_UP_PAUSE_MIN: Duration = Duration::from_secs(1);
 const CATCH_UP_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Sequence numbers that are left out after a recovery: far more than can have been handed out
+/// since the last record that was found.
+const SEQS_UNSEEN_MAX: u64 = 1 << 40;
 
 /// Why the engine cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,9 @@ pub struct StartReport {
     pub rebuilt: bool,
     /// What was replayed.
     pub replay: ReplayReport,
+    /// Sites are away that may have acknowledged packs: the gateway only reads until it has seen
+    /// them.
+    pub partial: bool,
 }
 
 impl Engine {
@@ -83,19 +89,21 @@ impl Engine {
         let gateway = parts.gateway.clone();
         let shared = Arc::new(Shared::new(parts)?);
         let engine = Arc::new(Self { shared: Arc::clone(&shared), journals: OnceLock::new() });
-        let (report, too_many) = match bring_up(&shared, progress, Loss::Refused).await {
+        let (report, waits) = match bring_up(&shared, progress, Loss::Refused).await {
             Ok(report) => (report, None),
             // Reads go on with what the catalog has. Nothing is written until the sites are back:
-            // an acknowledged pack that is overlooked now would be forked off the
-            // chain.
-            Err(StartError::Replay(error @ ReplayError::TooManyUnreachable { .. }))
-                if !blank(&shared).await? =>
-            {
-                (StartReport::default(), Some(error))
+            // an acknowledged pack that is overlooked now would be forked off the chain.
+            Err(StartError::Replay(error)) if error.may_pass() && !is_empty(&shared).await? => {
+                let report = match shared.catalog.is_recovering().await? {
+                    // What the sites that are there give.
+                    true => bring_up(&shared, progress, Loss::Told).await?,
+                    false => StartReport { partial: true, ..StartReport::default() },
+                };
+                (report, Some(error))
             }
             Err(error) => return Err(error),
         };
-        match too_many {
+        match waits {
             None => engine.open_journals(&gateway).await?,
             Some(error) => {
                 tracing::error!(%error, "serving reads only until sites are back");
@@ -174,17 +182,17 @@ impl Engine {
 enum Loss {
     /// More unreachable sites than the guarantee allows for: nothing is replayed.
     Refused,
-    /// Whatever the reachable sites give is replayed; a gap is an error.
+    /// Whatever the reachable sites give is replayed; a gap is an error. While the others may have
+    /// more, a recovery is not finished: the next start goes on with it.
     Told,
     /// The same, and gaps are passed over.
     Accepted,
 }
 
-/// Whether the catalog has nothing yet, or is being rebuilt.
-async fn blank(shared: &Shared) -> Result<bool, CatalogError> {
+/// Whether the catalog has nothing yet.
+async fn is_empty(shared: &Shared) -> Result<bool, CatalogError> {
     let counts = shared.catalog.counts().await?;
-    let empty = counts.packs == 0 && counts.tenants == 0;
-    Ok(empty || shared.catalog.is_recovering().await?)
+    Ok(counts.packs == 0 && counts.tenants == 0)
 }
 
 async fn bring_up(
@@ -196,20 +204,20 @@ async fn bring_up(
     install_keys(shared).await?;
     let chains = shared.catalog.chains().await?;
     let recovering = shared.catalog.is_recovering().await?;
-    let blank = blank(shared).await?;
-    let survey = if blank {
-        shared.survey(None).await
-    } else {
-        let behind: Vec<_> = chains
-            .iter()
-            .filter(|state| state.gateway.is_some())
-            .map(|state| (state.chain, state.number))
-            .collect();
-        shared.survey(Some(&behind)).await
+    let blank = recovering || is_empty(shared).await?;
+    // Without a chain of its own the gateway has not written since a recovery: only a look at
+    // everything tells what is there.
+    let has_own = chains.iter().any(|state| state.gateway.is_some());
+    let behind: Vec<_> = chains.iter().map(|state| (state.chain, state.number)).collect();
+    let survey = match blank || !has_own {
+        true => shared.survey(None).await,
+        false => shared.survey(Some(&behind)).await,
     };
-    if loss == Loss::Refused {
-        shared.check_reachable(survey.unreachable)?;
-    }
+    let reachable = shared.check_reachable(survey.unreachable);
+    let reachable = match loss {
+        Loss::Refused => Ok(reachable?),
+        Loss::Told | Loss::Accepted => reachable,
+    };
     let rebuild = recovering || (blank && !survey.is_empty());
     if rebuild {
         tracing::warn!(
@@ -218,13 +226,22 @@ async fn bring_up(
         );
         shared.catalog.begin_recovery().await?;
     }
-    let accept_loss = loss == Loss::Accepted;
-    let mut replay = Replay { shared, progress, accept_loss, report: ReplayReport::default() };
+    let mut replay = Replay::new(shared, progress, loss == Loss::Accepted);
     replay.run(&survey).await?;
-    if rebuild {
+    let certain = reachable.and(replay.certain());
+    let partial = match (loss, certain) {
+        (Loss::Refused, certain) => certain.map(|()| false)?,
+        (Loss::Told, certain) => certain.is_err(),
+        (Loss::Accepted, _) => false,
+    };
+    if rebuild && !partial {
+        // Records that were on their way when the old catalog was lost may have higher numbers than
+        // any that was seen. Should their pack turn up one day, they must not win over later
+        // writes.
+        shared.catalog.reserve_seqs(SEQS_UNSEEN_MAX).await?;
         shared.catalog.finish_recovery().await?;
     }
-    Ok(StartReport { rebuilt: rebuild, replay: replay.report })
+    Ok(StartReport { rebuilt: rebuild, replay: replay.report, partial })
 }
 
 /// One chain a policy, in the order of the policies.

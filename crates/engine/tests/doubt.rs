@@ -4,17 +4,91 @@
 
 mod support;
 
+use bytes::Bytes;
 use havre_catalog::{Catalog as _, SqliteCatalog};
+use havre_engine::replay::Silent;
 use havre_engine::{Bucket, Engine, PutError, UploadRequest};
+use havre_model::{BlobName, ChainId};
+use havre_sites::memory::MemorySite;
+use havre_sites::system;
 use std::sync::Arc;
-use support::{World, bucket, key};
+use std::time::Duration;
+use support::{World, assert_reads, bucket, key, put};
 
 fn memory() -> Arc<SqliteCatalog> {
     Arc::new(SqliteCatalog::in_memory().expect("a catalog in memory"))
 }
 
+/// The packs at a site, by chain and number.
+fn packs(site: &MemorySite) -> Vec<BlobName> {
+    let names = site.snapshot();
+    let names = names.shards().keys().filter_map(|name| name.parse().ok());
+    let mut packs: Vec<BlobName> =
+        names.filter(|name| matches!(name, BlobName::Pack { .. })).collect();
+    packs.sort_by_key(place);
+    packs
+}
+
+fn place(name: &BlobName) -> (ChainId, u64) {
+    match name {
+        BlobName::Pack { chain, number, .. } => (*chain, *number),
+        BlobName::Extent(_) => panic!("{name} is no pack"),
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let runtime = system::ports().runtime;
+    for _ in 0..200 {
+        if holds() {
+            return;
+        }
+        runtime.sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what}: not within ten seconds");
+}
+
 async fn found(engine: &Engine) -> Arc<Bucket> {
     engine.bucket("bucket").await.expect("answers").expect("the bucket is there")
+}
+
+async fn is_there(engine: &Engine, name: &str) -> bool {
+    let bucket = found(engine).await;
+    engine.head(&bucket, &key(name)).await.expect("answers").is_some()
+}
+
+/// The last pack was acknowledged with five shards. A blank machine finds two of them spoilt or
+/// away beyond what one coalition reaches, and must not take it for one that failed.
+#[tokio::test]
+async fn a_last_pack_that_may_have_been_acknowledged_is_waited_for() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    let made = bucket(&engine).await;
+    world.cut(&[5]);
+    put(&engine, &made, "first", b"first").await;
+    put(&engine, &made, "last", b"last").await;
+    let last = *packs(&world.sites[0]).last().expect("a pack");
+    drop(engine);
+    world.cut(&[0, 1]);
+    let spoilt = world.sites[2].snapshot().shards()[&last.to_string()].clone();
+    world.sites[2].tamper(&last, Some(Bytes::from_static(b"spoilt")));
+    // `havre recover` gives what is there and says that it is not all.
+    let catalog = memory();
+    let report = Engine::recover(world.parts(catalog.clone()), &Silent, false).await;
+    assert!(report.expect("what is there").partial);
+    assert!(catalog.is_recovering().await.expect("answers"));
+    let (engine, report) = world.start_blank().await;
+    assert!(report.partial && !engine.takes_writes());
+    drop(engine);
+    let (engine, report) = world.start(catalog).await;
+    assert!(report.partial && !engine.takes_writes());
+    assert!(!is_there(&engine, "last").await);
+    // The sites come back under the running gateway, and it goes on by itself.
+    world.sites[2].tamper(&last, Some(spoilt));
+    world.cut(&[]);
+    until("writes are taken", || engine.takes_writes()).await;
+    let bucket = found(&engine).await;
+    assert_reads(&engine, &bucket, "last", b"last").await;
+    put(&engine, &bucket, "later", b"later").await;
 }
 
 /// A gateway that only reads handed out numbers above those that its catalog had; then it found

@@ -63,11 +63,17 @@ pub(crate) async fn recover(
         println!("LOST: {} records that no key opens", replay.unreadable_records);
     }
     if !replay.unreachable.is_empty() {
+        println!("sites {} could not be reached", replay.unreachable.join(", "));
+    }
+    if report.partial {
         println!(
-            "sites {} could not be reached; a write that only they and too few others hold is \
-             missing",
-            replay.unreachable.join(", ")
+            "NOT FINISHED: acknowledged writes may be missing that only sites which are away hold. \
+             What was found can be read now: `havre serve` serves reads, and goes on by itself when \
+             the sites are back, or run this again. Without those sites `--accept-loss` ends it: \
+             what only they hold is then left behind."
         );
+    } else if accept_loss && !replay.unreachable.is_empty() {
+        println!("what only those sites and too few others hold is left behind");
     }
     Ok(())
 }

@@ -78,7 +78,13 @@ fn tell_init() {
 
 fn tell(gateway: &Gateway) {
     let replay = &gateway.report.replay;
-    if gateway.report.rebuilt {
+    if gateway.report.partial {
+        tracing::warn!(
+            packs = replay.packs,
+            records = replay.records,
+            "reads only: sites are away that may have acknowledged writes which are missing here"
+        );
+    } else if gateway.report.rebuilt {
         tracing::warn!(
             packs = replay.packs,
             records = replay.records,
