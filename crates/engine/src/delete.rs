@@ -10,6 +10,7 @@
 use crate::Engine;
 use crate::condition::Condition;
 use crate::error::PutError;
+use crate::journal::{Entry, Journal};
 use crate::object::Bucket;
 use havre_model::record::{ObjectKey, Record, TombstoneRecord};
 use havre_seal::RecordScope;
@@ -29,7 +30,7 @@ impl Engine {
         let placement = self.shared.placement_of(bucket);
         let journal = self.journal(placement)?;
         let approach = journal.approach();
-        let Some(entry) = self.tombstone(bucket, key, &condition).await? else {
+        let Some(entry) = self.tombstone(bucket, key, &condition, journal).await? else {
             return Ok(());
         };
         let commit = journal.submit(vec![entry]).await?;
@@ -52,7 +53,7 @@ impl Engine {
         let mut results: Vec<Result<(), PutError>> = Vec::with_capacity(keys.len());
         let mut commits = Vec::new();
         for (position, key) in keys.into_iter().enumerate() {
-            let entry = match self.tombstone(bucket, key, &Condition::default()).await {
+            let entry = match self.tombstone(bucket, key, &Condition::default(), journal).await {
                 Ok(Some(entry)) => entry,
                 Ok(None) => {
                     results.push(Ok(()));
@@ -84,10 +85,13 @@ impl Engine {
         bucket: &Arc<Bucket>,
         key: ObjectKey,
         condition: &Condition,
-    ) -> Result<Option<crate::journal::Entry>, PutError> {
+        journal: &Journal,
+    ) -> Result<Option<Entry>, PutError> {
         let reservations = self.reserve(bucket, &key, condition).await?;
-        // With nothing there, and the key reserved, there is nothing to record.
-        if self.shared.catalog.latest(bucket.id(), &key).await?.is_none() {
+        // With nothing there, and the key reserved, there is nothing to record: unless a write that
+        // nobody acknowledged may still turn out to have happened.
+        let is_absent = self.shared.catalog.latest(bucket.id(), &key).await?.is_none();
+        if is_absent && !journal.in_doubt() {
             return Ok(None);
         }
         let tenant = bucket.tenant();

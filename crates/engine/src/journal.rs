@@ -26,8 +26,9 @@ use havre_model::limits::{
     JOURNAL_QUEUE_BYTES_MAX, JOURNAL_QUEUE_MAX, PACK_BYTES_MAX, PACK_RECORDS_MAX,
 };
 use havre_model::record::{BlobSecret, SequencedRecord};
-use havre_model::{BlobId, BlobName};
+use havre_model::{BlobId, BlobName, SiteId};
 use havre_policy::OnOutage;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,6 +46,11 @@ const LINGER_MAX: Duration = Duration::from_millis(40);
 const WRITERS_RETURN_WITHIN: Duration = Duration::from_millis(20);
 /// Packs that are durable and wait for the catalog.
 const APPLY_QUEUE_MAX: usize = 2;
+/// Bounds of the pause between attempts to write a pack that says that the last one counts.
+const FENCE_PAUSE_MIN: Duration = Duration::from_secs(1);
+const FENCE_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Packs that were given up and whose shards are not deleted yet.
+const ABANDONED_MAX: usize = 1024;
 
 /// A sealed record on its way into a pack.
 pub(crate) struct Entry {
@@ -61,7 +67,8 @@ pub(crate) struct Entry {
 }
 
 struct Queued {
-    entry: Entry,
+    /// `None` for a writer that only wants a pack to follow the last one.
+    entry: Option<Entry>,
     reply: oneshot::Sender<Result<(), PutError>>,
     _room: OwnedSemaphorePermit,
 }
@@ -71,6 +78,7 @@ pub(crate) struct Journal {
     queue: mpsc::Sender<Queued>,
     room: Arc<Semaphore>,
     approaching: Arc<AtomicUsize>,
+    in_doubt: Arc<AtomicBool>,
     shared: Arc<Shared>,
 }
 
@@ -112,12 +120,17 @@ impl Journal {
         let (queue, entries) = mpsc::channel(JOURNAL_QUEUE_MAX);
         let (durable, packs) = mpsc::channel(APPLY_QUEUE_MAX);
         let approaching = Arc::new(AtomicUsize::new(0));
+        let in_doubt = Arc::new(AtomicBool::new(true));
+        let is_new = state.link == PackLink::NONE && number_seen == 0;
         let writer = Writer {
             shared: Arc::clone(shared),
             placement: Arc::clone(placement),
             chain: state.chain,
             number: state.number.max(number_seen),
             link: state.link,
+            abandoned: VecDeque::new(),
+            in_doubt: Arc::clone(&in_doubt),
+            is_new,
             entries,
             durable,
             approaching: Arc::clone(&approaching),
@@ -129,7 +142,21 @@ impl Journal {
         shared.ports.runtime.spawn(Box::pin(writer.run()));
         shared.ports.runtime.spawn(Box::pin(applier.run()));
         let room = Arc::new(Semaphore::new(JOURNAL_QUEUE_BYTES_MAX));
-        Self { queue, room, approaching, shared: Arc::clone(shared) }
+        Self { queue, room, approaching, in_doubt, shared: Arc::clone(shared) }
+    }
+
+    /// Whether a pack that was not acknowledged may still turn out to be the chain's last one: one
+    /// that was given up, or that an earlier process left behind.
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Acquire)
+    }
+
+    /// Ends the doubt: a pack, empty if nobody else writes, that follows the last acknowledged one.
+    ///
+    /// # Errors
+    /// As [`Journal::submit`], and when the pack cannot be made durable.
+    pub(crate) async fn fence(&self) -> Result<(), PutError> {
+        self.send(None, 0).await?.result().await
     }
 
     /// Announces a small write.
@@ -146,16 +173,18 @@ impl Journal {
     pub(crate) async fn submit(&self, entries: Vec<Entry>) -> Result<Commit, PutError> {
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
-            let room = self.room_for(entry.sealed.len()).await?;
-            let (reply, receiver) = oneshot::channel();
-            let queued = Queued { entry, reply, _room: room };
-            self.queue
-                .send(queued)
-                .await
-                .map_err(|_| PutError::Unavailable("the gateway is stopping".into()))?;
-            replies.push(receiver);
+            let bytes = entry.sealed.len();
+            replies.extend(self.send(Some(entry), bytes).await?.0);
         }
         Ok(Commit(replies))
+    }
+
+    async fn send(&self, entry: Option<Entry>, bytes: usize) -> Result<Commit, PutError> {
+        let room = self.room_for(bytes).await?;
+        let (reply, receiver) = oneshot::channel();
+        let sent = self.queue.send(Queued { entry, reply, _room: room }).await;
+        sent.map_err(|_| PutError::Unavailable("the gateway is stopping".into()))?;
+        Ok(Commit(vec![receiver]))
     }
 
     async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, PutError> {
@@ -178,6 +207,13 @@ struct Writer {
     entries: mpsc::Receiver<Queued>,
     durable: mpsc::Sender<Durable>,
     approaching: Arc<AtomicUsize>,
+    /// Packs that were given up since the last acknowledged one. Should the process die now, the
+    /// next one may find them readable and go on behind them: they stay whole until a later pack
+    /// says that they are off the chain.
+    abandoned: VecDeque<Abandoned>,
+    in_doubt: Arc<AtomicBool>,
+    /// Whether no site can have a pack of the chain: then nobody has to be told that none counts.
+    is_new: bool,
     /// The first entry that did not fit the pack before.
     carried: Option<Queued>,
     /// Records of the pack before, and when it ended.
@@ -197,27 +233,73 @@ struct Durable {
 struct Reply {
     sender: oneshot::Sender<Result<(), PutError>>,
     _reservations: Vec<Reservation>,
-    _holds: Vec<Hold>,
-    _ticket: Ticket,
+    holds: Vec<Hold>,
+    ticket: Option<Ticket>,
     _room: OwnedSemaphorePermit,
+}
+
+/// What a journal's writer does next.
+enum Next {
+    Entry(Box<Queued>),
+    Fence,
+    End,
+}
+
+/// A pack that was given up, with what it names.
+struct Abandoned {
+    name: BlobName,
+    sites: Vec<SiteId>,
+    /// When the last of its shards has been stored or has failed.
+    ended: oneshot::Receiver<()>,
+    _holds: Vec<Hold>,
+    _tickets: Vec<Ticket>,
 }
 
 impl Writer {
     async fn run(mut self) {
+        // An earlier process's last packs are in doubt: that is ended at once.
+        let mut pause = Duration::ZERO;
         loop {
             let waiting = self.carried.take().or_else(|| self.entries.try_recv().ok());
             let backlog = waiting.is_some();
             let first = match waiting {
-                Some(entry) => entry,
-                None => match self.entries.recv().await {
-                    Some(entry) => entry,
-                    None => return,
+                Some(entry) => Some(entry),
+                None => match self.next(&mut pause).await {
+                    Next::Entry(entry) => Some(*entry),
+                    Next::Fence => None,
+                    Next::End => return,
                 },
             };
-            let batch = self.collect(first, backlog).await;
+            let batch = match first {
+                Some(first) => self.collect(first, backlog).await,
+                // Nobody writes, and the last pack is in doubt: an empty one behind it ends that.
+                None => Vec::new(),
+            };
+            let asks_only = !batch.is_empty() && batch.iter().all(|queued| queued.entry.is_none());
+            if asks_only && !self.in_doubt.load(Ordering::Acquire) {
+                // The pack that it wanted was written while it waited. Nobody may want to know.
+                batch.into_iter().for_each(|queued| drop(queued.reply.send(Ok(()))));
+                continue;
+            }
             self.last_records = batch.len();
             self.write(batch).await;
             self.last_ended = self.shared.ports.clock.elapsed();
+        }
+    }
+
+    /// Waits for an entry, or until it is time to end a doubt.
+    async fn next(&mut self, pause: &mut Duration) -> Next {
+        let entry = |entry: Option<Queued>| entry.map_or(Next::End, |it| Next::Entry(Box::new(it)));
+        let in_doubt = self.in_doubt.load(Ordering::Acquire) && !self.is_new;
+        if !in_doubt {
+            *pause = FENCE_PAUSE_MIN;
+            return entry(self.entries.recv().await);
+        }
+        let sleep = self.shared.ports.runtime.sleep(*pause);
+        *pause = (*pause * 2).clamp(FENCE_PAUSE_MIN, FENCE_PAUSE_MAX);
+        match future::select(std::pin::pin!(self.entries.recv()), sleep).await {
+            Either::Left((next, _)) => entry(next),
+            Either::Right(_) => Next::Fence,
         }
     }
 
@@ -234,7 +316,7 @@ impl Writer {
 
     /// Takes what waits already, and for a moment what is expected or on its way.
     async fn collect(&mut self, first: Queued, backlog: bool) -> Vec<Queued> {
-        let mut pack_bytes = PACK_HEADER_BYTES + SLOT_HEADER_BYTES + first.entry.sealed.len();
+        let mut pack_bytes = PACK_HEADER_BYTES + first.slot_bytes();
         let mut batch = vec![first];
         let mut target = None;
         let mut linger = None;
@@ -263,7 +345,7 @@ impl Writer {
                 }
             };
             let Some(next) = next else { break };
-            pack_bytes += SLOT_HEADER_BYTES + next.entry.sealed.len();
+            pack_bytes += next.slot_bytes();
             if pack_bytes > PACK_BYTES_MAX {
                 self.carried = Some(next);
                 break;
@@ -276,28 +358,27 @@ impl Writer {
     /// Writes one pack, and passes it on or fails its writes.
     async fn write(&mut self, batch: Vec<Queued>) {
         self.number += 1;
+        self.is_new = false;
         let blob = BlobId::from_bytes(self.shared.ports.random());
         let hold = self.shared.in_flight.hold(blob);
         let name = BlobName::Pack { chain: self.chain, number: self.number, blob };
         let now = self.shared.ports.clock.now();
         let mut frame = PackBuilder::new(self.chain, self.number, codec_link(self.link), now);
-        let below_already = batch.iter().any(|queued| queued.entry.below);
+        let entries = batch.iter().filter_map(|queued| queued.entry.as_ref());
+        let below_already = entries.into_iter().any(|entry| entry.below);
         let mut records = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
         for Queued { entry, reply, _room } in batch {
-            let slot = frame.push(&entry.sealed);
-            records.push(AppliedRecord {
-                record: entry.record,
-                offset: slot.offset,
-                len: slot.len,
-            });
-            replies.push(Reply {
-                sender: reply,
-                _reservations: entry.reservations,
-                _holds: entry.holds,
-                _ticket: entry.ticket,
-                _room,
-            });
+            let mut waits =
+                Reply { sender: reply, _reservations: vec![], holds: vec![], ticket: None, _room };
+            if let Some(entry) = entry {
+                let slot = frame.push(&entry.sealed);
+                let (record, offset, len) = (entry.record, slot.offset, slot.len);
+                records.push(AppliedRecord { record, offset, len });
+                waits._reservations = entry.reservations;
+                (waits.holds, waits.ticket) = (entry.holds, Some(entry.ticket));
+            }
+            replies.push(waits);
         }
         let frame = frame.finish();
         let previous = self.link;
@@ -311,10 +392,12 @@ impl Writer {
         let below = match (settled.verdict, self.placement.policy.on_outage()) {
             (Verdict::Within, _) => below_already,
             (Verdict::Below, OnOutage::Degrade) => true,
-            _ => return self.give_up(&row, settled, replies),
+            _ => return self.give_up(row, settled, replies, hold),
         };
         let link = PackLink { blob, hash: havre_codec::pack::hash(&frame) };
         self.link = link;
+        self.in_doubt.store(false, Ordering::Release);
+        self.take_back();
         let pack = AppliedPack {
             chain: self.chain,
             number: self.number,
@@ -360,17 +443,58 @@ impl Writer {
         Ok((row, settle(policy, &self.shared.ports, pending, "pack").await))
     }
 
-    /// The guarantee could not be met: tells the writers and takes back what was stored.
-    fn give_up(&self, row: &BlobRow, settled: Settled, replies: Vec<Reply>) {
+    /// The guarantee could not be met: tells the writers. What was stored stays until a later pack
+    /// has been acknowledged.
+    fn give_up(&mut self, row: BlobRow, settled: Settled, mut replies: Vec<Reply>, hold: Hold) {
         let total = row.geometry.total();
         let reason = format!("{} of {total} shards stored", settled.stored.count_ones());
-        fail(replies, &reason);
-        let fleet = Arc::clone(&self.shared.fleet);
-        let (name, sites) = (row.name, row.sites.clone());
+        let mut holds = vec![hold];
+        let mut tickets = Vec::new();
+        for reply in &mut replies {
+            holds.append(&mut reply.holds);
+            tickets.extend(reply.ticket.take());
+        }
+        self.in_doubt.store(true, Ordering::Release);
+        let (last, ended) = oneshot::channel();
         self.shared.ports.runtime.spawn(Box::pin(async move {
             settled.rest.collect::<Vec<_>>().await;
-            crate::blob::delete_shards(&fleet, &name, &sites).await;
+            // Nobody may want to know.
+            let _ = last.send(());
         }));
+        self.abandoned.push_back(Abandoned {
+            name: row.name,
+            sites: row.sites,
+            ended,
+            _holds: holds,
+            _tickets: tickets,
+        });
+        if self.abandoned.len() > ABANDONED_MAX {
+            self.abandoned.pop_front();
+        }
+        fail(replies, &reason);
+    }
+
+    /// Deletes, in the background, what the sites have of packs that are off the chain for ever.
+    fn take_back(&mut self) {
+        let abandoned = std::mem::take(&mut self.abandoned);
+        if abandoned.is_empty() {
+            return;
+        }
+        let fleet = Arc::clone(&self.shared.fleet);
+        self.shared.ports.runtime.spawn(Box::pin(async move {
+            for pack in abandoned {
+                // An error says that the task that knows is gone, and with it the shards' senders.
+                let _ = pack.ended.await;
+                crate::blob::delete_shards(&fleet, &pack.name, &pack.sites).await;
+            }
+        }));
+    }
+}
+
+impl Queued {
+    /// Bytes that it adds to a pack.
+    fn slot_bytes(&self) -> usize {
+        self.entry.as_ref().map_or(0, |entry| SLOT_HEADER_BYTES + entry.sealed.len())
     }
 }
 

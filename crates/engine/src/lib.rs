@@ -78,6 +78,20 @@ impl Engine {
         Ok(&self.journals()?[placement])
     }
 
+    /// Makes sure that no pack which was not acknowledged can turn out to be the last of its chain:
+    /// by one that follows the last acknowledged pack, wherever none has since the start or since
+    /// one was given up. Garbage collection asks for it first, lest it deletes what a replay would
+    /// find. False when it cannot be done now.
+    pub async fn fence(&self) -> bool {
+        let Some(journals) = self.journals.get() else { return false };
+        for journal in journals {
+            if journal.in_doubt() && journal.fence().await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Whether writes are taken: false while too many sites are unreachable since the start.
     #[must_use]
     pub fn takes_writes(&self) -> bool {

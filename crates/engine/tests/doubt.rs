@@ -7,10 +7,11 @@ mod support;
 use bytes::Bytes;
 use havre_catalog::{Catalog as _, SqliteCatalog};
 use havre_engine::replay::Silent;
-use havre_engine::{Bucket, Engine, PutError, UploadRequest};
+use havre_engine::{Bucket, Condition, Engine, PutError, PutRequest, UploadRequest, WholeBody};
 use havre_model::{BlobName, ChainId};
 use havre_sites::memory::MemorySite;
 use havre_sites::system;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{World, assert_reads, bucket, key, put};
@@ -36,6 +37,28 @@ fn place(name: &BlobName) -> (ChainId, u64) {
     }
 }
 
+/// The packs at any site.
+fn all_packs(world: &World) -> BTreeSet<BlobName> {
+    world.sites.iter().flat_map(|site| packs(site)).collect()
+}
+
+/// A put that the sites which are there cannot make durable; the packs that it left behind.
+async fn refused(world: &World, engine: &Engine, bucket: &Arc<Bucket>, name: &str) -> BlobName {
+    let before = all_packs(world);
+    let request = PutRequest::default();
+    let result = engine.put(bucket, key(name), request, &mut WholeBody::new("refused")).await;
+    assert!(matches!(result, Err(PutError::Unavailable(_))), "{result:?}");
+    let left: Vec<_> = all_packs(world).difference(&before).copied().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    left[0]
+}
+
+/// How many sites have a shard of the blob.
+fn held(world: &World, name: &BlobName) -> usize {
+    let has = |site: &&Arc<MemorySite>| site.snapshot().shards().contains_key(&name.to_string());
+    world.sites.iter().filter(has).count()
+}
+
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let runtime = system::ports().runtime;
     for _ in 0..200 {
@@ -54,6 +77,44 @@ async fn found(engine: &Engine) -> Arc<Bucket> {
 async fn is_there(engine: &Engine, name: &str) -> bool {
     let bucket = found(engine).await;
     engine.head(&bucket, &key(name)).await.expect("answers").is_some()
+}
+
+/// A delete of a key that is not there was answered without a record, although a put of the key
+/// that was refused a moment ago could still turn out to be the end of the chain.
+#[tokio::test]
+async fn a_delete_holds_against_a_refused_write_that_comes_back() {
+    let world = World::new();
+    let catalog = memory();
+    let (engine, _) = world.start(catalog.clone()).await;
+    let made = bucket(&engine).await;
+    world.cut(&[0, 1]);
+    refused(&world, &engine, &made, "k").await;
+    let deleted = engine.delete(&made, key("k"), Condition::default()).await;
+    assert!(matches!(deleted, Err(PutError::Unavailable(_))), "{deleted:?}");
+    world.cut(&[]);
+    engine.delete(&made, key("k"), Condition::default()).await.expect("deleted");
+    drop(engine);
+    for catalog in [catalog, memory()] {
+        let (engine, _) = world.start(catalog).await;
+        assert!(!is_there(&engine, "k").await);
+    }
+}
+
+/// The shards of a refused write were deleted at once. A process that died in between left a pack
+/// that could be read, and the extents that it named were gone.
+#[tokio::test]
+async fn the_shards_of_a_refused_write_stay_until_a_later_pack_is_acknowledged() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    let bucket = bucket(&engine).await;
+    world.cut(&[0, 1]);
+    let pack = refused(&world, &engine, &bucket, "k").await;
+    let other = refused(&world, &engine, &bucket, "k").await;
+    system::ports().runtime.sleep(Duration::from_millis(300)).await;
+    assert_eq!((held(&world, &pack), held(&world, &other)), (4, 4));
+    world.cut(&[]);
+    put(&engine, &bucket, "later", b"later").await;
+    until("they are deleted", || held(&world, &pack) + held(&world, &other) == 0).await;
 }
 
 /// The last pack was acknowledged with five shards. A blank machine finds two of them spoilt or

@@ -45,7 +45,7 @@ pub(crate) fn collect_for_ever(
         ports.runtime.sleep(FIRST_PAUSE).await;
         loop {
             // Without every acknowledged pack in the catalog, what is needed looks like an orphan.
-            if engine.takes_writes() {
+            if engine.fence().await {
                 match collector.collect().await {
                     Ok(report) => tell(&report),
                     Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
@@ -128,7 +128,7 @@ pub(crate) async fn collect_once(config: &Config) -> Result<()> {
         .await
         .context("a running gateway collects by itself; stop it to do so by hand")?;
     anyhow::ensure!(
-        gateway.engine.takes_writes(),
+        gateway.engine.fence().await,
         "too many sites are away to know what is needed; bring them back first"
     );
     let report = collector(&gateway).collect().await?;
