@@ -49,6 +49,11 @@ const APPLY_QUEUE_MAX: usize = 2;
 /// Bounds of the pause between attempts to write a pack that says that the last one counts.
 const FENCE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const FENCE_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Numbers that a new process leaves out: more than packs of a dead one can be on their way to the
+/// sites.
+const NUMBERS_SKIPPED: u64 = 1000;
+/// How far ahead of the catalog a site's listing is believed: a liar must not use the numbers up.
+const NUMBERS_AHEAD_MAX: u64 = 1 << 32;
 /// Packs that were given up and whose shards are not deleted yet.
 const ABANDONED_MAX: usize = 1024;
 
@@ -126,7 +131,7 @@ impl Journal {
             shared: Arc::clone(shared),
             placement: Arc::clone(placement),
             chain: state.chain,
-            number: state.number.max(number_seen),
+            number: first_number(state.number, number_seen),
             link: state.link,
             abandoned: VecDeque::new(),
             in_doubt: Arc::clone(&in_doubt),
@@ -253,6 +258,13 @@ struct Abandoned {
     ended: oneshot::Receiver<()>,
     _holds: Vec<Hold>,
     _tickets: Vec<Ticket>,
+}
+
+/// The number after which a new process numbers its packs: no pack of an earlier one may have a
+/// higher number, be it still on its way.
+fn first_number(applied: u64, seen: u64) -> u64 {
+    let believed = seen.min(applied.saturating_add(NUMBERS_AHEAD_MAX));
+    applied.max(believed).saturating_add(NUMBERS_SKIPPED)
 }
 
 impl Writer {

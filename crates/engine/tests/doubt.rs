@@ -8,7 +8,7 @@ use bytes::Bytes;
 use havre_catalog::{Catalog as _, SqliteCatalog};
 use havre_engine::replay::Silent;
 use havre_engine::{Bucket, Condition, Engine, PutError, PutRequest, UploadRequest, WholeBody};
-use havre_model::{BlobName, ChainId};
+use havre_model::{BlobId, BlobName, ChainId};
 use havre_sites::memory::MemorySite;
 use havre_sites::system;
 use std::collections::BTreeSet;
@@ -51,6 +51,23 @@ async fn refused(world: &World, engine: &Engine, bucket: &Arc<Bucket>, name: &st
     let left: Vec<_> = all_packs(world).difference(&before).copied().collect();
     assert_eq!(left.len(), 1, "{left:?}");
     left[0]
+}
+
+/// Takes a pack's shards away from all sites: they are on their way still.
+fn withhold(world: &World, name: &BlobName) -> Vec<Option<Bytes>> {
+    let take = |site: &Arc<MemorySite>| {
+        let shard = site.snapshot().shards().get(&name.to_string()).cloned();
+        site.tamper(name, None);
+        shard
+    };
+    world.sites.iter().map(take).collect()
+}
+
+/// They arrive.
+fn deliver(world: &World, name: &BlobName, shards: &[Option<Bytes>]) {
+    for (site, shard) in world.sites.iter().zip(shards) {
+        site.tamper(name, shard.clone());
+    }
 }
 
 /// How many sites have a shard of the blob.
@@ -115,6 +132,55 @@ async fn the_shards_of_a_refused_write_stay_until_a_later_pack_is_acknowledged()
     world.cut(&[]);
     put(&engine, &bucket, "later", b"later").await;
     until("they are deleted", || held(&world, &pack) + held(&world, &other) == 0).await;
+}
+
+/// A dead process had packs on their way, which it refused or never answered. They arrive when the
+/// next one has written on, and must not come behind what that acknowledged.
+#[tokio::test]
+async fn packs_of_a_dead_process_that_arrive_late_are_not_the_end_of_the_chain() {
+    let world = World::new();
+    let catalog = memory();
+    let (engine, _) = world.start(catalog.clone()).await;
+    let made = bucket(&engine).await;
+    world.cut(&[0, 1]);
+    let mut late = Vec::new();
+    for _ in 0..3 {
+        let pack = refused(&world, &engine, &made, "dead").await;
+        late.push((pack, withhold(&world, &pack)));
+    }
+    drop(engine);
+    world.cut(&[]);
+    let (engine, _) = world.start(catalog).await;
+    put(&engine, &found(&engine).await, "live", b"live").await;
+    drop(engine);
+    for (pack, shards) in &late {
+        deliver(&world, pack, shards);
+    }
+    let (engine, _) = world.start_blank().await;
+    assert_reads(&engine, &*found(&engine).await, "live", b"live").await;
+    assert!(!is_there(&engine, "dead").await);
+}
+
+/// A site invents a pack with the highest number that there is.
+#[tokio::test]
+async fn a_site_that_lies_about_numbers_does_not_use_them_up() {
+    let world = World::new();
+    let catalog = memory();
+    let (engine, _) = world.start(catalog.clone()).await;
+    put(&engine, &bucket(&engine).await, "k", b"first").await;
+    drop(engine);
+    let (chain, _) = place(packs(&world.sites[0]).last().expect("a pack"));
+    let blob = BlobId::from_bytes([7; 16]);
+    for number in [u64::MAX, u64::MAX >> 1] {
+        let name = BlobName::Pack { chain, number, blob };
+        world.sites[0].tamper(&name, Some(Bytes::from_static(b"a lie")));
+        let (engine, _) = world.start(catalog.clone()).await;
+        put(&engine, &found(&engine).await, "k", b"second").await;
+        drop(engine);
+        world.sites[0].tamper(&name, Some(Bytes::from_static(b"a lie")));
+    }
+    let (engine, _) = world.start_blank().await;
+    assert_reads(&engine, &*found(&engine).await, "k", b"second").await;
 }
 
 /// The last pack was acknowledged with five shards. A blank machine finds two of them spoilt or
