@@ -14,6 +14,7 @@ use crate::blob::pack_row;
 use crate::error::PutError;
 use crate::fanout::{Outcome, Pending, Settled, Verdict, bit, settle};
 use crate::inflight::Hold;
+use crate::mend::mend;
 use crate::reservations::Reservation;
 use crate::seqs::Ticket;
 use crate::shared::{Placement, Shared};
@@ -46,8 +47,10 @@ const LINGER_MAX: Duration = Duration::from_millis(40);
 const WRITERS_RETURN_WITHIN: Duration = Duration::from_millis(20);
 /// Packs that are durable and wait for the catalog.
 const APPLY_QUEUE_MAX: usize = 2;
-/// Bounds of the pause between attempts to write a pack that says that the last one counts.
-const FENCE_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Bounds of the pause between attempts to bring the chain's last pack to its guarantee, and to
+/// write one behind it that says that it counts.
+const SETTLE_PAUSE_MIN: Duration = Duration::from_secs(1);
+const MEND_PAUSE_MAX: Duration = Duration::from_secs(30);
 const FENCE_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// Numbers that a new process leaves out: more than packs of a dead one can be on their way to the
 /// sites.
@@ -133,6 +136,7 @@ impl Journal {
             chain: state.chain,
             number: first_number(state.number, number_seen),
             link: state.link,
+            unsettled: (state.link != PackLink::NONE).then_some(state.link.blob),
             abandoned: VecDeque::new(),
             in_doubt: Arc::clone(&in_doubt),
             is_new,
@@ -212,6 +216,9 @@ struct Writer {
     entries: mpsc::Receiver<Queued>,
     durable: mpsc::Sender<Durable>,
     approaching: Arc<AtomicUsize>,
+    /// The chain's last pack as it was found, until it is known to be within its guarantee. What is
+    /// acknowledged behind it would be lost with it.
+    unsettled: Option<BlobId>,
     /// Packs that were given up since the last acknowledged one. Should the process die now, the
     /// next one may find them readable and go on behind them: they stay whole until a later pack
     /// says that they are off the chain.
@@ -246,7 +253,7 @@ struct Reply {
 /// What a journal's writer does next.
 enum Next {
     Entry(Box<Queued>),
-    Fence,
+    Settle,
     End,
 }
 
@@ -269,16 +276,17 @@ fn first_number(applied: u64, seen: u64) -> u64 {
 
 impl Writer {
     async fn run(mut self) {
-        // An earlier process's last packs are in doubt: that is ended at once.
+        // An earlier process's last packs are settled at once.
         let mut pause = Duration::ZERO;
         loop {
+            self.settle_last().await;
             let waiting = self.carried.take().or_else(|| self.entries.try_recv().ok());
             let backlog = waiting.is_some();
             let first = match waiting {
                 Some(entry) => Some(entry),
                 None => match self.next(&mut pause).await {
                     Next::Entry(entry) => Some(*entry),
-                    Next::Fence => None,
+                    Next::Settle => None,
                     Next::End => return,
                 },
             };
@@ -287,6 +295,10 @@ impl Writer {
                 // Nobody writes, and the last pack is in doubt: an empty one behind it ends that.
                 None => Vec::new(),
             };
+            if self.unsettled.is_some() {
+                refuse(batch);
+                continue;
+            }
             let asks_only = !batch.is_empty() && batch.iter().all(|queued| queued.entry.is_none());
             if asks_only && !self.in_doubt.load(Ordering::Acquire) {
                 // The pack that it wanted was written while it waited. Nobody may want to know.
@@ -299,19 +311,29 @@ impl Writer {
         }
     }
 
-    /// Waits for an entry, or until it is time to end a doubt.
+    /// Waits for an entry, or until it is time to settle the chain's end again.
     async fn next(&mut self, pause: &mut Duration) -> Next {
         let entry = |entry: Option<Queued>| entry.map_or(Next::End, |it| Next::Entry(Box::new(it)));
         let in_doubt = self.in_doubt.load(Ordering::Acquire) && !self.is_new;
-        if !in_doubt {
-            *pause = FENCE_PAUSE_MIN;
+        if self.unsettled.is_none() && !in_doubt {
+            *pause = SETTLE_PAUSE_MIN;
             return entry(self.entries.recv().await);
         }
         let sleep = self.shared.ports.runtime.sleep(*pause);
-        *pause = (*pause * 2).clamp(FENCE_PAUSE_MIN, FENCE_PAUSE_MAX);
+        let most = if self.unsettled.is_some() { MEND_PAUSE_MAX } else { FENCE_PAUSE_MAX };
+        *pause = (*pause * 2).clamp(SETTLE_PAUSE_MIN, most);
         match future::select(std::pin::pin!(self.entries.recv()), sleep).await {
             Either::Left((next, _)) => entry(next),
-            Either::Right(_) => Next::Fence,
+            Either::Right(_) => Next::Settle,
+        }
+    }
+
+    /// Sees to it that the pack that the next one will follow is within its guarantee.
+    async fn settle_last(&mut self) {
+        if let Some(blob) = self.unsettled
+            && mend(&self.shared, &self.placement, blob).await
+        {
+            self.unsettled = None;
         }
     }
 
@@ -507,6 +529,15 @@ impl Queued {
     /// Bytes that it adds to a pack.
     fn slot_bytes(&self) -> usize {
         self.entry.as_ref().map_or(0, |entry| SLOT_HEADER_BYTES + entry.sealed.len())
+    }
+}
+
+/// The pack that these would follow is not within its guarantee.
+fn refuse(batch: Vec<Queued>) {
+    for queued in batch {
+        let reason = "the last pack of the chain is not within its guarantee yet".to_owned();
+        // A client that went away needs no answer.
+        let _ = queued.reply.send(Err(PutError::Unavailable(reason)));
     }
 }
 

@@ -27,6 +27,7 @@ mod inflight;
 mod inspect;
 mod journal;
 mod list;
+mod mend;
 mod multipart;
 mod object;
 mod put;
@@ -62,12 +63,20 @@ pub struct Engine {
     shared: Arc<Shared>,
     /// Empty until every acknowledged pack is known to be in the catalog: nothing may be written
     /// before.
-    journals: OnceLock<Vec<Journal>>,
+    journals: OnceLock<Journals>,
+}
+
+/// The journals of a gateway that writes.
+struct Journals {
+    /// One a policy, in the order of the policies.
+    by_policy: Vec<Journal>,
+    /// Those of chains from before a recovery, whose end is settled and which take no more.
+    closing: Vec<Journal>,
 }
 
 impl Engine {
-    fn journals(&self) -> Result<&[Journal], PutError> {
-        self.journals.get().map(Vec::as_slice).ok_or_else(|| {
+    fn journals(&self) -> Result<&Journals, PutError> {
+        self.journals.get().ok_or_else(|| {
             let reason = "too many sites are unreachable to know the last acknowledged writes";
             PutError::Unavailable(reason.to_owned())
         })
@@ -75,7 +84,7 @@ impl Engine {
 
     /// The journal of a placement policy.
     fn journal(&self, placement: usize) -> Result<&Journal, PutError> {
-        Ok(&self.journals()?[placement])
+        Ok(&self.journals()?.by_policy[placement])
     }
 
     /// Makes sure that no pack which was not acknowledged can turn out to be the last of its chain:
@@ -84,7 +93,7 @@ impl Engine {
     /// find. False when it cannot be done now.
     pub async fn fence(&self) -> bool {
         let Some(journals) = self.journals.get() else { return false };
-        for journal in journals {
+        for journal in journals.by_policy.iter().chain(&journals.closing) {
             if journal.in_doubt() && journal.fence().await.is_err() {
                 return false;
             }

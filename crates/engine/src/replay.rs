@@ -10,7 +10,9 @@
 //! **Crash.** Packs are applied in the order of their chain; a replay that dies goes on behind the
 //! last one applied.
 
+use crate::blob::{BlobHandle, delete_shards};
 use crate::fanout::bit;
+use crate::mend::put_missing;
 use crate::shared::Shared;
 use bytes::BytesMut;
 use futures::StreamExt;
@@ -31,6 +33,8 @@ use std::sync::Arc;
 const PACKS_AHEAD: usize = 8;
 /// Packs that wait for the catalog at a time.
 const APPLIES_MAX: usize = 16;
+/// Packs off a chain that are removed at a start; a site may invent more.
+const REMOVALS_MAX: usize = 1024;
 /// Bytes of a pack's shard, at most: with one data shard it is the whole frame and its tags.
 const SHARD_BYTES_MAX: u64 = PACK_FRAME_BYTES_MAX as u64 + (1 << 20);
 
@@ -364,24 +368,75 @@ impl Shared {
                 positions[header.index().get()].get_or_insert(position);
             }
         }
-        let taken: SiteSet = positions.iter().flatten().copied().collect();
-        // A shard that nobody showed belongs to a site that did not answer, or is lost: it is noted
-        // as missing, at a site that holds no other shard of the blob.
-        let mut spare = (0..self.fleet.len()).filter(|position| !taken.contains(*position));
-        for index in row.geometry.indices() {
+        let homes = self.homes(row, &positions);
+        for (index, home) in row.geometry.indices().zip(homes) {
             let site = match positions[index.get()] {
                 Some(position) => {
                     row.stored |= bit(index);
                     self.fleet.site(position).id()
                 }
-                None => spare
-                    .next()
-                    .map_or(SiteId::from_bytes([0; 8]), |position| self.fleet.site(position).id()),
+                // A shard that nobody showed is at a site that did not answer, or lost: it is
+                // noted as missing, where it was sent, if that can be told.
+                None => home.unwrap_or(SiteId::from_bytes([0; 8])),
             };
             row.sites.push(site);
         }
         if havre_catalog::stored_whole(row.geometry, row.stored) {
             row.state = BlobState::Whole;
+        }
+    }
+}
+
+impl Shared {
+    /// Which site each shard of a pack was sent to, where only one can have been: by the policies
+    /// of its geometry that the shards at these positions do not contradict.
+    fn homes(&self, row: &BlobRow, positions: &[Option<usize>]) -> Vec<Option<SiteId>> {
+        let (blob, total) = (row.name.blob(), row.geometry.total());
+        let of_geometry = self.placements.iter().map(|placement| &placement.policy);
+        let of_geometry = of_geometry.filter(|policy| policy.geometry() == row.geometry);
+        let homes = of_geometry.map(|policy| -> Vec<Option<SiteId>> {
+            row.geometry.indices().map(|index| policy.home(blob, index)).collect()
+        });
+        let agrees = |homes: &Vec<Option<SiteId>>| {
+            let mut pairs = homes.iter().zip(positions);
+            pairs.all(|(home, at)| match (home, at) {
+                (Some(home), Some(at)) => *home == self.fleet.site(*at).id(),
+                _ => true,
+            })
+        };
+        let both = |one: Vec<Option<SiteId>>, other: Vec<Option<SiteId>>| {
+            one.into_iter().zip(other).map(|(one, other)| one.filter(|_| one == other)).collect()
+        };
+        homes.filter(agrees).reduce(both).unwrap_or_else(|| vec![None; total])
+    }
+
+    /// Removes packs that are off the end of a chain, before anything of it is served: a later
+    /// replay, which other sites answer, would find another of them to be the last. At those that
+    /// do not answer now there are too few shards to read one.
+    async fn remove(&self, names: &[BlobName]) {
+        let sites: Vec<SiteId> = self.fleet.iter().map(|site| site.id()).collect();
+        let names = &names[..names.len().min(REMOVALS_MAX)];
+        for names in names.chunks(PACKS_AHEAD) {
+            let removals = names.iter().map(|name| delete_shards(&self.fleet, name, &sites));
+            futures::future::join_all(removals).await;
+        }
+    }
+
+    /// Puts the missing shards of a pack that waits to be applied, while its bytes are at hand: a
+    /// site that showed its shard a moment ago may not do so again.
+    async fn put_missing(&self, pack: &mut ReadPack) {
+        let geometry = pack.row.geometry;
+        let mut placements = self.placements.iter();
+        let Some(placement) = placements.find(|it| it.policy.geometry() == geometry) else {
+            return;
+        };
+        let handle = BlobHandle::new(pack.row.clone(), placement.code.clone(), &self.fleet);
+        for (index, at) in put_missing(self, &placement.policy, &handle, &pack.bytes).await {
+            pack.row.sites[index.get()] = self.fleet.site(at).id();
+            pack.row.stored |= bit(index);
+        }
+        if havre_catalog::stored_whole(geometry, pack.row.stored) {
+            pack.row.state = BlobState::Whole;
         }
     }
 }
@@ -414,6 +469,9 @@ pub(crate) struct Replay<'a> {
     /// Go on behind gaps and leave unreadable records out; they are in the report.
     pub(crate) accept_loss: bool,
     pub(crate) report: ReplayReport,
+    /// Whether all sites answered, but for some that one coalition reaches: then what is off the
+    /// end of a chain is removed.
+    removes: bool,
     /// A pack at the end of a chain that may have been acknowledged and cannot be read.
     uncertain: Option<(ChainId, u64)>,
 }
@@ -423,9 +481,10 @@ impl<'a> Replay<'a> {
         shared: &'a Arc<Shared>,
         progress: &'a dyn Progress,
         accept_loss: bool,
+        removes: bool,
     ) -> Self {
         let (report, uncertain) = (ReplayReport::default(), None);
-        Self { shared, progress, accept_loss, report, uncertain }
+        Self { shared, progress, accept_loss, report, removes, uncertain }
     }
 }
 
@@ -493,7 +552,8 @@ impl Replay<'_> {
         let shared = self.shared;
         let behind = survey.behind(chain, number);
         let before = if behind.is_empty() { None } else { shared.before(link).await };
-        let mut cursor = Cursor { chain, number, link, before, pending: Vec::new() };
+        let mut cursor =
+            Cursor { chain, number, link, before, pending: Vec::new(), off: Vec::new() };
         let reads = behind.into_iter().map(|(name, holders)| async move {
             (name, holders, shared.read_pack(name, holders).await)
         });
@@ -518,16 +578,23 @@ impl Replay<'_> {
                     end = Some(ChainEnd::Done);
                     // If one of these was acknowledged, the pack that waits for its word may not
                     // have been.
-                    if self.is_uncertain(&cursor, &unread, survey.unreachable) {
+                    if self.is_uncertain(&mut cursor, &unread, survey.unreachable) {
                         break;
                     }
                     None
                 }
             };
-            let Some(pack) = cursor.step(next, self)? else { continue };
+            let is_end = next.is_none();
+            let Some(mut pack) = cursor.step(next, self)? else { continue };
+            if is_end {
+                shared.put_missing(&mut pack).await;
+            }
             // Each pack names the last acknowledged one before it: what lies between was never
             // that.
             unread.retain(|(name, ..)| number_of(name) > pack.number);
+            if !is_end {
+                cursor.off.clear();
+            }
             match self.open(chain, pack, leave_unreadable) {
                 Some(applied) => {
                     self.report.packs += 1;
@@ -544,18 +611,22 @@ impl Replay<'_> {
         while let Some(result) = applies.next().await {
             result?;
         }
+        if end == Some(ChainEnd::Done) && self.removes && self.certain().is_ok() {
+            shared.remove(&cursor.off).await;
+        }
         Ok(end.unwrap_or(ChainEnd::Done))
     }
 
     /// At the end of a chain: whether a pack that cannot be read, behind all that can, may have been
-    /// acknowledged.
-    fn is_uncertain(&mut self, cursor: &Cursor, unread: &[Unread], away: SiteSet) -> bool {
+    /// acknowledged. Those that were not are off the chain.
+    fn is_uncertain(&mut self, cursor: &mut Cursor, unread: &[Unread], away: SiteSet) -> bool {
         let last = cursor.pending.last().map_or(cursor.number, |pack| pack.number);
         let may_count = |(name, holders, geometries): &&Unread| {
             number_of(name) > last
                 && self.shared.may_be_acknowledged(geometries, holders.union(away))
         };
         let found = unread.iter().find(may_count).map(|(name, ..)| number_of(name));
+        cursor.off.extend(unread.iter().map(|(name, ..)| *name));
         if let Some(number) = found {
             self.uncertain = Some((cursor.chain, number));
         }
@@ -618,6 +689,8 @@ struct Cursor {
     before: Option<PackLink>,
     /// Packs that follow the last one that counts, and wait for a later one's word.
     pending: Vec<ReadPack>,
+    /// Packs behind the last one that a later pack names which do not count.
+    off: Vec<BlobName>,
 }
 
 impl Cursor {
@@ -638,6 +711,7 @@ impl Cursor {
                 // It follows what the last pack that counts follows: another try, never
                 // acknowledged.
                 replay.report.off_chain += 1;
+                self.off.push(next.row.name);
                 return Ok(None);
             }
             let last = self.pending.last().map_or(self.number, |held| held.number);
@@ -656,7 +730,8 @@ impl Cursor {
     /// The pending pack at `at` counts, and the others do not.
     fn count(&mut self, at: Option<usize>, replay: &mut Replay<'_>) -> Option<ReadPack> {
         let counts = self.pending.swap_remove(at?);
-        replay.report.off_chain += self.pending.drain(..).len() as u64;
+        replay.report.off_chain += self.pending.len() as u64;
+        self.off.extend(self.pending.drain(..).map(|pack| pack.row.name));
         self.before = Some(std::mem::replace(&mut self.link, counts.link));
         self.number = counts.number;
         Some(counts)

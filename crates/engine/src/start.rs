@@ -1,20 +1,22 @@
 //! Brings the engine up: checks the sites, installs the keys, catches up with the packs, starts the
 //! journals.
 //!
-//! **Invariant.** Nothing is written before every acknowledged pack is in the catalog (I21).
+//! **Invariant.** Nothing is written before every acknowledged pack is in the catalog (I21). What a
+//! start found at the end of a chain, and served, no later start takes for unwritten.
 //!
 //! **Deliberately absent.** Configuration and files (`havre`).
 //!
 //! **Crash.** Starting again does the same again; a recovery goes on where it was.
 
-use crate::Engine;
 use crate::error::{EngineError, PutError};
 use crate::inflight::InFlight;
 use crate::journal::Journal;
 use crate::replay::{Progress, Replay, ReplayError, ReplayReport, Silent, is_away};
-use crate::shared::{Parts, Shared};
+use crate::shared::{Parts, Placement, Shared};
+use crate::{Engine, Journals};
 use futures::future;
-use havre_catalog::{CatalogError, ChainState};
+use havre_catalog::{BlobState, CatalogError, ChainState};
+use havre_codec::pack;
 use havre_model::{ChainId, SiteId, SiteSet};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -127,14 +129,16 @@ impl Engine {
     async fn open_journals(&self, gateway: &str) -> Result<(), StartError> {
         let shared = &self.shared;
         let chains = open_chains(shared, gateway).await?;
-        let applied: Vec<(ChainId, u64)> =
-            chains.iter().map(|state| (state.chain, state.number)).collect();
+        let ended = ended_chains(shared).await?;
+        let all = chains.iter().chain(ended.iter().map(|(_, state)| state));
+        let applied: Vec<(ChainId, u64)> = all.map(|state| (state.chain, state.number)).collect();
         let survey = shared.survey(Some(&applied)).await;
-        let start = |(placement, state): (_, &ChainState)| {
+        let start = |(placement, state): (&Arc<Placement>, &ChainState)| {
             Journal::start(shared, placement, state, survey.number_seen(state.chain))
         };
-        let journals = shared.placements.iter().zip(&chains).map(start).collect();
-        let opened = self.journals.set(journals);
+        let closing = ended.iter().map(|(placement, state)| start((placement, state))).collect();
+        let by_policy = shared.placements.iter().zip(&chains).map(start).collect();
+        let opened = self.journals.set(Journals { by_policy, closing });
         assert!(opened.is_ok(), "the journals are opened once");
         Ok(())
     }
@@ -226,7 +230,7 @@ async fn bring_up(
         );
         shared.catalog.begin_recovery().await?;
     }
-    let mut replay = Replay::new(shared, progress, loss == Loss::Accepted);
+    let mut replay = Replay::new(shared, progress, loss == Loss::Accepted, reachable.is_ok());
     replay.run(&survey).await?;
     let certain = reachable.and(replay.certain());
     let partial = match (loss, certain) {
@@ -252,6 +256,30 @@ async fn open_chains(shared: &Shared, gateway: &str) -> Result<Vec<ChainState>, 
         chains.push(shared.catalog.open_chain(gateway, placement.policy.name(), proposed).await?);
     }
     Ok(chains)
+}
+
+/// Chains that are written no more since a recovery, whose last pack may be one that nobody
+/// acknowledged: a journal settles it, because clients see it. The policy is one of its geometry;
+/// where none has that any more, nothing can be done.
+async fn ended_chains(shared: &Shared) -> Result<Vec<(Arc<Placement>, ChainState)>, StartError> {
+    let mut ended = Vec::new();
+    for state in shared.catalog.chains().await? {
+        if state.gateway.is_some() || is_closed(shared, &state).await {
+            continue;
+        }
+        let Some(row) = shared.catalog.blob(state.link.blob).await? else { continue };
+        let mut placements = shared.placements.iter();
+        let same = placements.find(|placement| placement.policy.geometry() == row.geometry);
+        ended.extend(same.map(|placement| (Arc::clone(placement), state)));
+    }
+    Ok(ended)
+}
+
+/// Whether the chain ends with an empty pack within its guarantee: such a one closed it before.
+async fn is_closed(shared: &Shared, state: &ChainState) -> bool {
+    let Ok(blob) = shared.blob(state.link.blob).await else { return false };
+    let Ok(frame) = shared.blob_bytes(&blob, 0..blob.row.bytes).await else { return false };
+    blob.row.state == BlobState::Whole && pack::parse(&frame).is_ok_and(|it| it.slots.is_empty())
 }
 
 async fn install_keys(shared: &Shared) -> Result<(), StartError> {

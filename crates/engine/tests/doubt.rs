@@ -14,7 +14,7 @@ use havre_sites::system;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{World, assert_reads, bucket, key, put};
+use support::{World, assert_reads, bucket, key, pattern, put};
 
 fn memory() -> Arc<SqliteCatalog> {
     Arc::new(SqliteCatalog::in_memory().expect("a catalog in memory"))
@@ -94,6 +94,78 @@ async fn found(engine: &Engine) -> Arc<Bucket> {
 async fn is_there(engine: &Engine, name: &str) -> bool {
     let bucket = found(engine).await;
     engine.head(&bucket, &key(name)).await.expect("answers").is_some()
+}
+
+/// The last pack of a chain was within its guarantee when it was acknowledged, or it was not
+/// acknowledged at all. A start cannot tell. What it acknowledges behind a pack that the next loss
+/// takes away would go with it.
+#[tokio::test]
+async fn a_last_pack_below_its_guarantee_is_mended_before_anything_is_acknowledged_behind_it() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    put(&engine, &bucket(&engine).await, "last", b"last").await;
+    let last = *packs(&world.sites[0]).last().expect("a pack");
+    drop(engine);
+    for site in &world.sites[..2] {
+        site.tamper(&last, None);
+    }
+    let (engine, _) = world.start_blank().await;
+    put(&engine, &found(&engine).await, "later", b"later").await;
+    assert_eq!(held(&world, &last), support::SITES);
+    drop(engine);
+    world.cut(&[2, 3]);
+    let (engine, _) = world.start_blank().await;
+    let bucket = found(&engine).await;
+    assert_reads(&engine, &bucket, "last", b"last").await;
+    assert_reads(&engine, &bucket, "later", b"later").await;
+}
+
+/// The same while the sites that it lacks are away at the start: writes wait for them.
+#[tokio::test]
+async fn writes_wait_until_the_last_pack_is_within_its_guarantee() {
+    let world = World::new();
+    let catalog = memory();
+    let (engine, _) = world.start(catalog.clone()).await;
+    let made = bucket(&engine).await;
+    world.cut(&[0, 1]);
+    let last = refused(&world, &engine, &made, "last").await;
+    drop(engine);
+    // It has four shards. Of the two sites that have none, one comes back, and of the others one
+    // is away: five take shards, and the pack is at four of them.
+    world.cut(&[0, 1]);
+    let (engine, _) = world.start(catalog).await;
+    assert!(is_there(&engine, "last").await);
+    world.cut(&[0]);
+    let later = pattern(600_000, 5);
+    put(&engine, &found(&engine).await, "later", &later).await;
+    assert_eq!(held(&world, &last), 5);
+    drop(engine);
+    world.cut(&[2, 3]);
+    let (engine, _) = world.start_blank().await;
+    let bucket = found(&engine).await;
+    assert_reads(&engine, &bucket, "last", b"refused").await;
+    assert_reads(&engine, &bucket, "later", &later).await;
+}
+
+/// A refused write left three shards, one of them at a hostile site, which gave its shard to the
+/// start and to nobody afterwards: the pack was the end of the chain, nobody could read it, and
+/// nothing was ever written behind it.
+#[tokio::test]
+async fn a_site_that_shows_its_shard_once_does_not_stop_the_chain() {
+    let world = World::new();
+    let catalog = memory();
+    let (engine, _) = world.start(catalog.clone()).await;
+    let made = bucket(&engine).await;
+    world.cut(&[3, 4, 5]);
+    let last = refused(&world, &engine, &made, "last").await;
+    drop(engine);
+    world.cut(&[]);
+    world.denies[2].store(true, std::sync::atomic::Ordering::SeqCst);
+    let (engine, _) = world.start(catalog).await;
+    let bucket = found(&engine).await;
+    put(&engine, &bucket, "later", b"later").await;
+    assert_reads(&engine, &bucket, "last", b"refused").await;
+    assert_eq!(held(&world, &last), support::SITES);
 }
 
 /// A delete of a key that is not there was answered without a record, although a put of the key
@@ -181,6 +253,57 @@ async fn a_site_that_lies_about_numbers_does_not_use_them_up() {
     }
     let (engine, _) = world.start_blank().await;
     assert_reads(&engine, &*found(&engine).await, "k", b"second").await;
+}
+
+/// Two refused writes are the end of a chain; the second can be read only with sites that are away.
+/// The start takes the first for written, and clients see it: so it stays when the others are back.
+#[tokio::test]
+async fn what_a_start_found_at_the_end_of_a_chain_stays_whichever_sites_come_back() {
+    let world = World::new();
+    let catalog = memory();
+    let (engine, _) = world.start(catalog).await;
+    let made = bucket(&engine).await;
+    world.cut(&[4, 5]);
+    refused(&world, &engine, &made, "first").await;
+    world.cut(&[2, 3]);
+    let second = refused(&world, &engine, &made, "second").await;
+    drop(engine);
+    world.cut(&[4, 5]);
+    let (engine, _) = world.start_blank().await;
+    assert!(is_there(&engine, "first").await && !is_there(&engine, "second").await);
+    assert_eq!(held(&world, &second), 2);
+    drop(engine);
+    world.cut(&[]);
+    let (engine, _) = world.start_blank().await;
+    assert!(is_there(&engine, "first").await && !is_there(&engine, "second").await);
+}
+
+/// A recovery leaves the old chains behind. Their last packs are settled like those of chains that
+/// go on: what arrives behind them later is not the end.
+#[tokio::test]
+async fn the_chains_of_before_a_recovery_are_closed() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    let made = bucket(&engine).await;
+    world.cut(&[0, 1]);
+    refused(&world, &engine, &made, "first").await;
+    let second = refused(&world, &engine, &made, "second").await;
+    let shards = withhold(&world, &second);
+    drop(engine);
+    world.cut(&[]);
+    let (chain, _) = place(&second);
+    let (engine, _) = world.start_blank().await;
+    assert!(is_there(&engine, "first").await);
+    let last = || packs(&world.sites[0]).into_iter().rfind(|name| place(name).0 == chain);
+    until("the chain is closed", || last().is_some_and(|last| last > second)).await;
+    let closed = last();
+    drop(engine);
+    deliver(&world, &second, &shards);
+    let (engine, _) = world.start_blank().await;
+    assert!(is_there(&engine, "first").await && !is_there(&engine, "second").await);
+    // Once is enough.
+    system::ports().runtime.sleep(Duration::from_millis(300)).await;
+    assert_eq!(last(), closed);
 }
 
 /// The last pack was acknowledged with five shards. A blank machine finds two of them spoilt or

@@ -253,6 +253,18 @@ impl PlacementPolicy {
         Ok(self.geometry.indices().map(permit).collect())
     }
 
+    /// The one site where [`Self::place`] puts a shard of `blob`, whatever the ranking: known when
+    /// exactly as many sites are eligible as a blob has shards.
+    #[must_use]
+    pub fn home(&self, blob: BlobId, index: ShardIndex) -> Option<SiteId> {
+        let total = self.geometry.total();
+        if self.eligible.len() != total || index.get() >= total {
+            return None;
+        }
+        let position = self.eligible.iter().nth((index.get() + turn(blob, total)) % total)?;
+        Some(self.site_ids[position])
+    }
+
     /// The sites for a blob's shards: a pure function of the ranking.
     fn choose_sites(&self, ranking: &[usize]) -> SiteSet {
         let total = self.geometry.total();

@@ -273,6 +273,20 @@ proptest! {
     }
 
     #[test]
+    fn a_home_is_where_every_ranking_places_the_shard(case in case()) {
+        let facts = facts(&case);
+        let Ok(policy) = PlacementPolicy::new(&facts, case.spec.clone()) else { return Ok(()) };
+        let oracle = Oracle::new(&case);
+        let blob = blob(case.number);
+        let permits = policy.place(&case.ranking, blob).expect("proved possible");
+        for permit in permits {
+            let home = policy.home(blob, permit.index());
+            prop_assert_eq!(home.is_some(), oracle.eligible.len() == oracle.total);
+            prop_assert!(home.is_none_or(|home| home == permit.site()));
+        }
+    }
+
+    #[test]
     fn i1_acknowledged_exactly_when_every_coalition_may_go(case in case()) {
         let facts = facts(&case);
         let Ok(policy) = PlacementPolicy::new(&facts, case.spec.clone()) else { return Ok(()) };

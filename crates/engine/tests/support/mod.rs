@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) cut: Arc<[AtomicBool; SITES]>,
     /// How long a read of a part of a shard takes, at each site, in milliseconds.
     pub(crate) part_millis: Arc<[AtomicU64; SITES]>,
+    /// Sites that give a shard as a whole, and deny that they have it when asked for a part.
+    pub(crate) denies: Arc<[AtomicBool; SITES]>,
 }
 
 impl World {
@@ -46,6 +48,7 @@ impl World {
             up: vec![true; SITES],
             cut: Arc::default(),
             part_millis: Arc::default(),
+            denies: Arc::default(),
         }
     }
 
@@ -102,6 +105,7 @@ impl World {
                 up: self.up[number],
                 cut: Arc::clone(&self.cut),
                 part_millis: Arc::clone(&self.part_millis),
+                denies: Arc::clone(&self.denies),
             };
             Guarded::new(Arc::new(site), SiteLimits::default(), system::ports())
         };
@@ -146,6 +150,7 @@ struct Switched {
     up: bool,
     cut: Arc<[AtomicBool; SITES]>,
     part_millis: Arc<[AtomicU64; SITES]>,
+    denies: Arc<[AtomicBool; SITES]>,
 }
 
 mod switched {
@@ -193,6 +198,10 @@ mod switched {
         }
         async fn read(&self, name: &BlobName, range: Range<u64>) -> Result<BytesMut> {
             self.check(Operation::Read)?;
+            if self.denies[self.number].load(Ordering::SeqCst) {
+                let (kind, detail) = (SiteErrorKind::Missing, "no such shard");
+                return Err(SiteError::new(kind, self.id(), Operation::Read, detail));
+            }
             let part = self.part_millis[self.number].load(Ordering::SeqCst);
             let whole = self.site.read_all(name, u64::MAX).await?.len() as u64;
             if part > 0 && range.end < whole {

@@ -1,0 +1,235 @@
+//! Brings the last pack of a chain to its guarantee, before anything is acknowledged behind it.
+//!
+//! **Invariant.** Shards are only added: each at the site that it was made for, or, where nobody
+//! knows which that was, at one that cannot come to `k` by it (I2). True is said only of a pack
+//! that the loss of no coalition takes away.
+//!
+//! **Deliberately absent.** Repair of other blobs: those in front of an acknowledged pack were
+//! within their guarantee when it was written, and what they lost since is the keeper's work.
+//!
+//! **Crash.** A shard that was put and not noted is found by its header.
+
+use crate::blob::BlobHandle;
+use crate::fanout::bit;
+use crate::gather::shard_at;
+use crate::shared::{Placement, Shared};
+use futures::future;
+use havre_codec::disperse;
+use havre_model::{BlobId, ShardIndex, SiteSet};
+use havre_policy::{Acknowledgement, Harm, OnOutage, Permit, PlacementPolicy};
+use havre_sites::{Guarded, SiteErrorKind};
+use std::sync::Arc;
+
+/// A shard, and the position of the site that has it or is to have it.
+pub(crate) type Placed = (ShardIndex, usize);
+
+/// Puts the missing shards of a pack; whether it is within its guarantee now.
+pub(crate) async fn mend(shared: &Arc<Shared>, placement: &Placement, blob: BlobId) -> bool {
+    let policy = &placement.policy;
+    shared.blobs.remove(&blob);
+    let handle = match shared.blob(blob).await {
+        Ok(handle) if handle.row.geometry == policy.geometry() => handle,
+        // Of another geometry: an earlier configuration's, and nothing of this one's can help it.
+        Ok(_) => return true,
+        Err(error) => {
+            tracing::warn!(%blob, %error, "the last pack of a chain cannot be looked up");
+            return false;
+        }
+    };
+    let mut stored = sites_of(&noted(&handle));
+    if policy.acknowledges(stored) == Acknowledgement::Within {
+        return true;
+    }
+    match mend_blob(shared, policy, &handle).await {
+        Ok(put) => stored = stored.union(sites_of(&put)),
+        Err(error) => {
+            tracing::warn!(%blob, %error, "the last pack of a chain cannot be mended");
+        }
+    }
+    shared.blobs.remove(&blob);
+    match (policy.acknowledges(stored), policy.on_outage()) {
+        (Acknowledgement::Within, _) | (Acknowledgement::Below { .. }, OnOutage::Degrade) => true,
+        (verdict, _) => {
+            tracing::warn!(%blob, ?verdict, "the last pack of a chain is below its guarantee");
+            false
+        }
+    }
+}
+
+async fn mend_blob(
+    shared: &Arc<Shared>,
+    policy: &PlacementPolicy,
+    handle: &Arc<BlobHandle>,
+) -> Result<Vec<Placed>, crate::ReadError> {
+    let row = &handle.row;
+    let frame = shared.blob_bytes(handle, 0..row.bytes).await?;
+    let put = put_missing(shared, policy, handle, &frame).await;
+    let own = |(index, at): &&Placed| handle.positions[index.get()] == Some(*at);
+    let bits = put.iter().filter(own).fold(0, |bits, (index, _)| bits | bit(*index));
+    if bits != 0 {
+        shared.catalog.note_shards(row.blob(), bits, 0).await?;
+    }
+    Ok(put)
+}
+
+/// Puts every shard of a pack that is not noted as stored where it belongs; those that are stored
+/// now. `frame` is what the pack was made of.
+pub(crate) async fn put_missing(
+    shared: &Shared,
+    policy: &PlacementPolicy,
+    handle: &BlobHandle,
+    frame: &[u8],
+) -> Vec<Placed> {
+    let row = &handle.row;
+    let known = noted(handle);
+    let mut holders = sites_of(&known);
+    let places = place(shared, policy, handle, known).await;
+    let shards = disperse(&handle.code, &handle.keys, &row.secret, frame);
+    let mut puts = Vec::new();
+    for (index, position) in places {
+        let site = shared.fleet.site(position);
+        let permit = || policy.permit(row.blob(), index, site.id(), holders);
+        let (Ok(first), Ok(second)) = (permit(), permit()) else { continue };
+        holders = holders.with(position);
+        let shard = shards[index.get()].clone();
+        puts.push(async move {
+            let is_stored = put_over(site, handle, [first, second], shard).await;
+            is_stored.then_some((index, position))
+        });
+    }
+    future::join_all(puts).await.into_iter().flatten().collect()
+}
+
+/// Puts a shard, over a spoilt one too; whether the site has it now. The same shard there already
+/// is as good as one that is put.
+async fn put_over(
+    site: &Guarded,
+    handle: &BlobHandle,
+    [first, second]: [Permit; 2],
+    shard: bytes::Bytes,
+) -> bool {
+    let name = &handle.row.name;
+    match site.put(first, name, shard.clone()).await {
+        Err(error) if error.kind == SiteErrorKind::Exists => {
+            site.delete(name).await.is_ok() && site.put(second, name, shard).await.is_ok()
+        }
+        put => put.is_ok(),
+    }
+}
+
+/// The shards that the catalog has as stored, at sites that are still configured.
+fn noted(handle: &BlobHandle) -> Vec<Placed> {
+    let indices = handle.row.geometry.indices();
+    let stored = indices.filter(|index| handle.row.stored & bit(*index) != 0);
+    stored.filter_map(|index| Some((index, handle.positions[index.get()]?))).collect()
+}
+
+fn sites_of(placed: &[Placed]) -> SiteSet {
+    placed.iter().map(|(_, position)| *position).collect()
+}
+
+/// Where each shard that is not `known` to be stored is to be: at its own site; if nobody knows
+/// which that is, at the one that shows it, or at one that has none and may take it.
+async fn place(
+    shared: &Shared,
+    policy: &PlacementPolicy,
+    handle: &BlobHandle,
+    mut known: Vec<Placed>,
+) -> Vec<Placed> {
+    let mut places = Vec::new();
+    let mut homeless = Vec::new();
+    let stored = sites_of(&known);
+    for index in handle.row.geometry.indices() {
+        match handle.positions[index.get()] {
+            _ if known.iter().any(|(stored, _)| *stored == index) => {}
+            Some(position) if policy.eligible().contains(position) => {
+                places.push((index, position));
+            }
+            _ => homeless.push(index),
+        }
+    }
+    if homeless.is_empty() {
+        return places;
+    }
+    let others: Vec<usize> =
+        policy.eligible().minus(stored).minus(sites_of(&places)).iter().collect();
+    let looks = others.iter().map(|position| shard_at(&shared.fleet, handle, *position));
+    let mut free = Vec::new();
+    for (position, found) in others.iter().zip(future::join_all(looks).await) {
+        match found {
+            Ok(index) if homeless.contains(&index) => {
+                homeless.retain(|other| *other != index);
+                known.push((index, *position));
+                places.push((index, *position));
+            }
+            Err(error) if matches!(error.kind, SiteErrorKind::Missing | SiteErrorKind::Invalid) => {
+                free.push(*position);
+            }
+            // What a site has that does not answer, or has of another index, nobody may add to.
+            _ => {}
+        }
+    }
+    for index in homeless {
+        let Some(at) = free.iter().position(|at| may_take(policy, &known, *at)) else { break };
+        places.push((index, free.swap_remove(at)));
+    }
+    places
+}
+
+/// Whether no coalition that must not read comes to `k` shards when this site gets one that is not
+/// `known`, whatever it got before and does not show: those that are elsewhere leave too few.
+fn may_take(policy: &PlacementPolicy, known: &[Placed], position: usize) -> bool {
+    let readers = policy.coalitions().iter().filter(|coalition| coalition.harm == Harm::Read);
+    let mut reached = readers.filter(|coalition| coalition.reach.contains(position));
+    reached.all(|coalition| {
+        let elsewhere = known.iter().filter(|(_, at)| !coalition.reach.contains(*at)).count();
+        policy.geometry().total() - elsewhere < policy.geometry().data()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use havre_policy::{
+        CoalitionSpec, Facts, GuaranteeSpec, OperatorFacts, PartyKind, PolicySpec, SiteFacts,
+    };
+
+    /// Six sites, two in each of three jurisdictions, none of which must read.
+    fn policy(k: u8, m: u8) -> PlacementPolicy {
+        let site = |number: usize| SiteFacts {
+            name: format!("s{number}"),
+            operator: "o".to_owned(),
+            location: ["CH", "JP", "CA"][number / 2].to_owned(),
+        };
+        let operator = OperatorFacts { name: "o".to_owned(), ..OperatorFacts::default() };
+        let facts = Facts::new((0..6).map(site).collect(), vec![operator], 0.5);
+        let facts = facts.expect("valid facts");
+        let cannot_read = vec![CoalitionSpec::AnyOne(PartyKind::Jurisdiction)];
+        let guarantee = GuaranteeSpec { cannot_read, cannot_cut_off: Vec::new() };
+        let (name, sites, exclude) = ("p".to_owned(), None, Vec::new());
+        let on_outage = OnOutage::Refuse;
+        let spec = PolicySpec { name, k, m, sites, exclude, guarantee, on_outage };
+        PlacementPolicy::new(&facts, spec).expect("the guarantee holds")
+    }
+
+    #[track_caller]
+    fn check((k, m): (u8, u8), known: &[usize], position: usize, may: bool) {
+        let policy = policy(k, m);
+        let indices = policy.geometry().indices();
+        let known: Vec<Placed> = indices.zip(known.iter().copied()).collect();
+        assert_eq!(may_take(&policy, &known, position), may, "{known:?}");
+    }
+
+    #[test]
+    fn who_may_have_had_a_shard_before_gets_no_other() {
+        // One jurisdiction shows none of its two: whichever they were, they are two.
+        check((3, 3), &[2, 3, 4, 5], 0, true);
+        // One of its sites shows a shard, the other does not, nor does one elsewhere: it may have
+        // had either of the two that are missing, and would come to three.
+        check((3, 3), &[1, 2, 3, 4], 0, false);
+        check((3, 3), &[1, 2, 3, 4, 5], 0, true);
+        // With four to decode, three are too few.
+        check((4, 2), &[1, 2, 3, 4], 0, true);
+        check((4, 2), &[1, 2, 4], 0, false);
+    }
+}
