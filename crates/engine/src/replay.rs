@@ -786,3 +786,46 @@ const fn number_of(name: &BlobName) -> u64 {
 pub(crate) fn is_away(error: &SiteError) -> bool {
     matches!(error.kind, SiteErrorKind::Unreachable | SiteErrorKind::Refused)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use havre_model::record::{BucketKeyEpoch, ObjectKey, SequencedRecord, TombstoneRecord};
+    use havre_model::{BucketId, TenantId};
+    use havre_seal::RootKey;
+    use havre_sites::system;
+
+    /// A5: who has one bucket's key, and nothing else, writes a record of another bucket.
+    #[test]
+    fn a5_a_replayed_record_is_of_the_scope_that_it_was_sealed_in() {
+        let entropy = system::ports().entropy;
+        let keyring = Keyring::new(RootKey::generate(&*entropy), Arc::clone(&entropy));
+        let [tenant, other] = [1, 2].map(|id| TenantId::from_bytes([id; 16]));
+        let [own, sibling, foreign] = [3, 4, 5].map(|id| BucketId::from_bytes([id; 16]));
+        for tenant in [tenant, other] {
+            keyring.install_tenant(tenant, &keyring.new_tenant_key(tenant)).expect("its key");
+        }
+        for (tenant, bucket) in [(tenant, own), (tenant, sibling), (other, foreign)] {
+            let key = keyring.new_bucket_key(tenant, bucket, 1).expect("the tenant's key is there");
+            let keys = [BucketKeyEpoch { epoch: 1, key }];
+            keyring.install_bucket(tenant, bucket, &keys).expect("its key");
+        }
+        let key = ObjectKey::new("k".to_owned()).expect("a valid key");
+        let tombstone = TombstoneRecord { tenant, bucket: own, key, version: None };
+        let record = SequencedRecord { seq: Seq::new(1), record: Record::Tombstone(tombstone) };
+        let plain = record::encode(&record, b"").expect("within the limits");
+        let open = |scope| {
+            let sealed = keyring.seal_record(scope, &plain).expect("the key is there");
+            open_record(&keyring, &sealed)
+        };
+        assert_eq!(open(RecordScope::Bucket(tenant, own)).ok(), Some(record.clone()));
+        for scope in [
+            RecordScope::Bucket(tenant, sibling),
+            RecordScope::Bucket(other, foreign),
+            RecordScope::Tenant(tenant),
+            RecordScope::System,
+        ] {
+            assert!(matches!(open(scope), Err(OpenError::Rejected)), "{scope:?}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use havre_catalog::{Mode, Opened, SqliteCatalog};
 use havre_engine::{
     CompleteError, CompleteRequest, CompletedPart, Condition, ETagMatch, ListQuery, PutError,
-    PutRequest, ReadError, UploadRequest, WholeBody,
+    PutRequest, ReadError, StartError, UploadRequest, WholeBody,
 };
 use havre_policy::OnOutage;
 use std::sync::Arc;
@@ -477,4 +477,55 @@ async fn a_catalog_that_is_far_behind_catches_up() {
     assert!(!report.rebuilt && report.replay.records == 300, "{report:?}");
     let bucket = engine.bucket("bucket").await.expect("answers").expect("is there");
     assert_reads(&engine, &bucket, "k299", b"v").await;
+}
+
+#[tokio::test]
+async fn two_sites_of_one_storage_are_refused_and_so_is_another_storage() {
+    let mut world = World::new();
+    let catalog = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
+    let (engine, _) = world.start(catalog.clone()).await;
+    bucket(&engine).await;
+    drop(engine);
+    let silent = havre_engine::replay::Silent;
+    let first = world.sites[0].clone();
+    let own = std::mem::replace(&mut world.sites[1], first);
+    let blank = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
+    let error = havre_engine::Engine::start(world.parts(blank), &silent).await.err();
+    let is_one = |error| matches!(error, Some(StartError::SameStorage { .. }));
+    assert!(is_one(error));
+    world.sites[1] = own;
+    world.sites.swap(2, 3);
+    let error = havre_engine::Engine::start(world.parts(catalog.clone()), &silent).await.err();
+    let is_other = |error| matches!(error, Some(StartError::OtherStorage { site }) if site == "s2");
+    assert!(is_other(error));
+    world.sites.swap(2, 3);
+    world.start(catalog).await;
+}
+
+/// Also of two attempts at one write, the first of which failed half-way.
+#[tokio::test]
+async fn every_attempt_at_a_blob_has_a_secret_of_its_own() {
+    let world = World::new();
+    let (engine, _) = world.start_blank().await;
+    let bucket = bucket(&engine).await;
+    put(&engine, &bucket, "large", &pattern(700_000, 1)).await;
+    world.cut(&[0, 1]);
+    for _ in 0..4 {
+        let mut body = WholeBody::new("the same");
+        let refused = engine.put(&bucket, key("k"), PutRequest::default(), &mut body).await;
+        assert!(matches!(refused, Err(PutError::Unavailable(_))), "{refused:?}");
+    }
+    let names: std::collections::BTreeSet<_> =
+        world.sites.iter().flat_map(|site| shard_names(site)).collect();
+    let mut secrets = std::collections::BTreeSet::new();
+    for name in &names {
+        let shard = |site: &std::sync::Arc<havre_sites::memory::MemorySite>| {
+            site.snapshot().shards().get(&name.to_string()).cloned()
+        };
+        let shards: Vec<Bytes> = world.sites.iter().filter_map(shard).collect();
+        let gathered = havre_codec::gather_each(name.blob(), &shards).expect("it decodes");
+        assert_eq!(gathered.len(), 1);
+        secrets.insert(*gathered[0].secret.as_bytes());
+    }
+    assert!(names.len() >= 8 && secrets.len() == names.len(), "{names:?}");
 }
