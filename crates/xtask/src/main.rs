@@ -4,7 +4,7 @@
 //! can run the same.
 //!
 //! **Deliberately absent.** A command-line library: this program is built before everything else,
-//! and its seven commands do not need one.
+//! and its few commands do not need one.
 //!
 //! **Crash.** All that is written lies under `target/` and may be deleted.
 
@@ -23,6 +23,7 @@ mod random;
 mod report;
 mod s3;
 mod server;
+mod sim;
 mod stopped;
 mod suite;
 mod tidy;
@@ -56,6 +57,9 @@ usage: cargo xtask COMMAND
   drill memory [--bytes N] [--against yardstick]
                        eight uploads, then eight downloads of N bytes at once; what the process
                        holds at most has a bound that does not depend on N
+  sim [--seed N] [--rounds N | --seconds N] [--keep-going] [--trace] [--log]
+                       the engine on seeded sites and a seeded clock; one round, or many; for a
+                       night, --seconds 28800 --keep-going
   bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
                        measure the gateway beside s3s-fs; writes target/bench.json
 
@@ -99,6 +103,7 @@ fn dispatch(words: Vec<String>) -> Result<()> {
         Some("clients") => run_clients(words),
         Some("drill") => run_drill(words),
         Some("bench") => run_bench(words),
+        Some("sim") => sim::play(words.0),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())

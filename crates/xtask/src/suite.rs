@@ -16,6 +16,7 @@ use crate::layers;
 use crate::process::{attempt, build, cargo, run, tail, target};
 use crate::report::{Report, Tally};
 use crate::server::Plan;
+use crate::sim;
 use crate::tidy;
 use anyhow::{Result, bail};
 use std::fs;
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CARGO_DEADLINE: Duration = Duration::from_secs(1500);
+/// How long the simulation plays, every time from another seed.
+const SIM_SECONDS: u64 = 45;
 /// Rounds of the kill drill.
 const KILL_ROUNDS: u64 = 200;
 /// How long the power-cut drill goes on.
@@ -57,6 +60,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         run(&mut clippy, "clippy", CARGO_DEADLINE).map(|_| Tally::one())
     });
     report.step("cargo test", cargo_test);
+    report.step("simulation", || sim::run(SIM_SECONDS));
     if !options.fast {
         let mut gateway = None;
         report.step("build the gateway", || {

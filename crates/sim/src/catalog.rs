@@ -1,0 +1,376 @@
+//! The catalog of a simulated gateway: the real one, inline, behind a queue that dies with the
+//! process, on a disk that does not.
+//!
+//! **Invariant.** Changes happen in the order in which they were sent, at a moment that the seed
+//! picks. After a power cut the catalog is as it was after some earlier change, never before the
+//! last one that was synced.
+//!
+//! **Deliberately absent.** Damage to the file: the gateway then begins with none, which the
+//! scenario does, too.
+//!
+//! **Crash.** [`Disk`] survives a kill as it is, and a power cut by [`Disk::cut_power`].
+
+use crate::executor::{Executor, Group};
+use crate::ledger::Ledger;
+use crate::rng::Rng;
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use havre_catalog::{
+    AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ListPage,
+    ListQuery, PartRow, SqliteCatalog, TenantRow, UploadRow, UploadsPage, UploadsQuery, VersionRow,
+};
+use havre_model::record::ObjectKey;
+use havre_model::{BlobId, BucketId, ChainId, SiteId, TenantId, UploadId, VersionId};
+use parking_lot::Mutex;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+type Result<T> = std::result::Result<T, CatalogError>;
+
+/// A change that took effect.
+#[derive(Clone)]
+enum Change {
+    Apply(Box<AppliedPack>),
+    Note(BlobId, u32, u32),
+    Forget(BlobId),
+    Reserve(u64),
+    OpenChain(String, String, ChainId),
+    BeginRecovery,
+    FinishRecovery,
+    Marker(SiteId, [u8; 16]),
+}
+
+impl Change {
+    /// Whether it was synced before it was reported.
+    const fn is_durable(&self) -> bool {
+        !matches!(self, Self::Apply(_) | Self::Note(..) | Self::Forget(_))
+    }
+
+    async fn redo(self, catalog: &SqliteCatalog) -> Result<()> {
+        match self {
+            Self::Apply(pack) => catalog.apply(*pack).await,
+            Self::Note(blob, stored, lost) => {
+                catalog.note_shards(blob, stored, lost).await.map(drop)
+            }
+            Self::Forget(blob) => catalog.forget_blob(blob).await.map(drop),
+            Self::Reserve(count) => catalog.reserve_seqs(count).await.map(drop),
+            Self::OpenChain(gateway, policy, proposed) => {
+                catalog.open_chain(&gateway, &policy, proposed).await.map(drop)
+            }
+            Self::BeginRecovery => catalog.begin_recovery().await,
+            Self::FinishRecovery => catalog.finish_recovery().await,
+            Self::Marker(site, marker) => catalog.set_site_marker(site, marker).await,
+        }
+    }
+}
+
+/// The catalog's disk.
+pub struct Disk {
+    catalog: Arc<SqliteCatalog>,
+    changes: Arc<Mutex<Vec<Change>>>,
+}
+
+impl Disk {
+    /// A disk with an empty catalog.
+    #[must_use]
+    pub fn empty() -> Self {
+        let catalog = SqliteCatalog::in_memory().expect("a catalog in memory");
+        Self { catalog: Arc::new(catalog), changes: Arc::default() }
+    }
+
+    /// What the disk is after a power cut: some of the last changes are gone, and how many.
+    #[must_use]
+    pub fn cut_power(&self, rng: &mut Rng) -> (Self, usize) {
+        let changes = self.changes.lock().clone();
+        let synced = changes.iter().rposition(Change::is_durable).map_or(0, |at| at + 1);
+        let kept = synced + rng.index(changes.len() - synced + 1);
+        let disk = Self::empty();
+        for change in &changes[..kept] {
+            let redone = change.clone().redo(&disk.catalog).now_or_never();
+            redone.expect("an inline catalog does not wait").expect("it worked before");
+        }
+        *disk.changes.lock() = changes[..kept].to_vec();
+        (disk, changes.len() - kept)
+    }
+
+    /// The catalog as a process has it.
+    #[must_use]
+    pub fn open(
+        &self,
+        executor: &Executor,
+        group: Group,
+        mut rng: Rng,
+        ledger: Ledger,
+    ) -> SimCatalog {
+        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
+        let (pauses, mut own) = (executor.clone(), rng.fork());
+        let writer = async move {
+            while let Some(job) = queue.recv().await {
+                pauses.sleep(own.micros(1, 800)).await;
+                job.await;
+            }
+        };
+        executor.spawn(group, Box::pin(writer));
+        SimCatalog {
+            catalog: Arc::clone(&self.catalog),
+            changes: Arc::clone(&self.changes),
+            jobs,
+            executor: executor.clone(),
+            rng: Mutex::new(rng),
+            ledger,
+            hides_blobs: false,
+        }
+    }
+}
+
+type Job = BoxFuture<'static, ()>;
+
+/// The catalog as a process has it.
+pub struct SimCatalog {
+    catalog: Arc<SqliteCatalog>,
+    changes: Arc<Mutex<Vec<Change>>>,
+    jobs: mpsc::UnboundedSender<Job>,
+    executor: Executor,
+    rng: Mutex<Rng>,
+    ledger: Ledger,
+    hides_blobs: bool,
+}
+
+impl SimCatalog {
+    /// The same catalog, which denies that it knows any blob: sabotage that the checkers must find.
+    #[must_use]
+    pub fn hiding_blobs(&self) -> Self {
+        Self {
+            catalog: Arc::clone(&self.catalog),
+            changes: Arc::clone(&self.changes),
+            jobs: self.jobs.clone(),
+            executor: self.executor.clone(),
+            rng: Mutex::new(self.rng.lock().fork()),
+            ledger: self.ledger.clone(),
+            hides_blobs: true,
+        }
+    }
+
+    /// Others may run while a read is on its way.
+    async fn pause(&self) {
+        let pause = {
+            let mut rng = self.rng.lock();
+            rng.chance(400).then(|| rng.micros(1, 300))
+        };
+        if let Some(pause) = pause {
+            self.executor.sleep(pause).await;
+        }
+    }
+
+    /// Sends a change to the writer; it is carried out even when nobody waits for it.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: Change,
+        work: impl FnOnce(Arc<SqliteCatalog>) -> BoxFuture<'static, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let (catalog, changes) = (Arc::clone(&self.catalog), Arc::clone(&self.changes));
+        let job = async move {
+            let result = work(catalog).await;
+            if result.is_ok() {
+                changes.lock().push(change);
+            }
+            // A caller that is gone needs no answer.
+            let _ = reply.send(result);
+        };
+        self.jobs.send(job.boxed()).map_err(|_| CatalogError::Closed)?;
+        let result = answer.await.map_err(|_| CatalogError::Closed)?;
+        self.pause().await;
+        result
+    }
+}
+
+#[async_trait]
+impl Catalog for SimCatalog {
+    async fn apply(&self, pack: AppliedPack) -> Result<()> {
+        let ledger = self.ledger.clone();
+        let change = Change::Apply(Box::new(pack.clone()));
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            ledger.applied(&pack);
+            async move { catalog.apply(pack).await }.boxed()
+        };
+        self.change(change, work).await
+    }
+
+    async fn reserve_seqs(&self, count: u64) -> Result<Range<u64>> {
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.reserve_seqs(count).await }.boxed()
+        };
+        self.change(Change::Reserve(count), work).await
+    }
+
+    async fn chains(&self) -> Result<Vec<ChainState>> {
+        self.pause().await;
+        self.catalog.chains().await
+    }
+
+    async fn open_chain(
+        &self,
+        gateway: &str,
+        policy: &str,
+        proposed: ChainId,
+    ) -> Result<ChainState> {
+        let (gateway, policy) = (gateway.to_owned(), policy.to_owned());
+        let change = Change::OpenChain(gateway.clone(), policy.clone(), proposed);
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.open_chain(&gateway, &policy, proposed).await }.boxed()
+        };
+        self.change(change, work).await
+    }
+
+    async fn tenant_by_name(&self, name: &str) -> Result<Option<TenantRow>> {
+        self.pause().await;
+        self.catalog.tenant_by_name(name).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantRow>> {
+        self.pause().await;
+        self.catalog.tenants().await
+    }
+
+    async fn bucket_by_name(&self, name: &str) -> Result<Option<BucketRow>> {
+        self.pause().await;
+        self.catalog.bucket_by_name(name).await
+    }
+
+    async fn buckets(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        prefix: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BucketRow>> {
+        self.pause().await;
+        self.catalog.buckets(tenant, after, prefix, limit).await
+    }
+
+    async fn all_buckets(&self) -> Result<Vec<BucketRow>> {
+        self.pause().await;
+        self.catalog.all_buckets().await
+    }
+
+    async fn bucket_is_empty(&self, bucket: BucketId) -> Result<bool> {
+        self.pause().await;
+        self.catalog.bucket_is_empty(bucket).await
+    }
+
+    async fn latest(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<VersionRow>> {
+        self.pause().await;
+        self.catalog.latest(bucket, key).await
+    }
+
+    async fn version(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+        version: VersionId,
+    ) -> Result<Option<VersionRow>> {
+        self.pause().await;
+        self.catalog.version(bucket, key, version).await
+    }
+
+    async fn list(&self, query: ListQuery) -> Result<ListPage> {
+        self.pause().await;
+        self.catalog.list(query).await
+    }
+
+    async fn upload(&self, bucket: BucketId, upload: UploadId) -> Result<Option<UploadRow>> {
+        self.pause().await;
+        self.catalog.upload(bucket, upload).await
+    }
+
+    async fn uploads(&self, query: UploadsQuery) -> Result<UploadsPage> {
+        self.pause().await;
+        self.catalog.uploads(query).await
+    }
+
+    async fn part(&self, upload: UploadId, number: u16) -> Result<Option<PartRow>> {
+        self.pause().await;
+        self.catalog.part(upload, number).await
+    }
+
+    async fn parts(&self, upload: UploadId, after: u16, limit: usize) -> Result<Vec<PartRow>> {
+        self.pause().await;
+        self.catalog.parts(upload, after, limit).await
+    }
+
+    async fn blob(&self, blob: BlobId) -> Result<Option<BlobRow>> {
+        self.pause().await;
+        if self.hides_blobs { Ok(None) } else { self.catalog.blob(blob).await }
+    }
+
+    async fn blobs(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobRow>> {
+        self.pause().await;
+        self.catalog.blobs(after, limit).await
+    }
+
+    async fn note_shards(&self, blob: BlobId, stored: u32, lost: u32) -> Result<bool> {
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.note_shards(blob, stored, lost).await }.boxed()
+        };
+        self.change(Change::Note(blob, stored, lost), work).await
+    }
+
+    async fn garbage(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobRow>> {
+        self.pause().await;
+        self.catalog.garbage(after, limit).await
+    }
+
+    async fn forget_blob(&self, blob: BlobId) -> Result<bool> {
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.forget_blob(blob).await }.boxed()
+        };
+        self.change(Change::Forget(blob), work).await
+    }
+
+    async fn below_guarantee(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobRow>> {
+        self.pause().await;
+        self.catalog.below_guarantee(after, limit).await
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        self.pause().await;
+        self.catalog.counts().await
+    }
+
+    async fn begin_recovery(&self) -> Result<()> {
+        let work =
+            |catalog: Arc<SqliteCatalog>| async move { catalog.begin_recovery().await }.boxed();
+        self.change(Change::BeginRecovery, work).await
+    }
+
+    async fn finish_recovery(&self) -> Result<()> {
+        let work =
+            |catalog: Arc<SqliteCatalog>| async move { catalog.finish_recovery().await }.boxed();
+        self.change(Change::FinishRecovery, work).await
+    }
+
+    async fn is_recovering(&self) -> Result<bool> {
+        self.pause().await;
+        self.catalog.is_recovering().await
+    }
+
+    async fn site_marker(&self, site: SiteId) -> Result<Option<[u8; 16]>> {
+        self.pause().await;
+        self.catalog.site_marker(site).await
+    }
+
+    async fn site_markers(&self) -> Result<Vec<(SiteId, [u8; 16])>> {
+        self.pause().await;
+        self.catalog.site_markers().await
+    }
+
+    async fn set_site_marker(&self, site: SiteId, marker: [u8; 16]) -> Result<()> {
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.set_site_marker(site, marker).await }.boxed()
+        };
+        self.change(Change::Marker(site, marker), work).await
+    }
+}

@@ -1,0 +1,116 @@
+//! Plays seeds of the simulation and tells what broke.
+//!
+//! **Invariant.** A failure is one command with its seed.
+//!
+//! **Deliberately absent.** Scenarios: the library's.
+//!
+//! **Crash.** Nothing is kept.
+
+use clap::Parser;
+use havre_sim::scenario::{Options, Report, STEPS, Sabotage, run};
+use havre_sites::system;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Plays the deterministic simulation: each round a gateway, its sites and its clients from one
+/// seed, the first from the one given, each further one from the next.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many rounds.
+    #[arg(long, default_value_t = 1)]
+    rounds: u64,
+    /// Rounds for so long instead.
+    #[arg(long, conflicts_with = "rounds")]
+    seconds: Option<u64>,
+    /// Events of a round.
+    #[arg(long, default_value_t = STEPS)]
+    steps: u64,
+    /// Go on after a round that failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// Print every event.
+    #[arg(long)]
+    trace: bool,
+    /// Print the gateway's own log, too.
+    #[arg(long)]
+    log: bool,
+}
+
+/// What all rounds did.
+#[derive(Default)]
+struct Total {
+    rounds: u64,
+    failed: u64,
+    operations: usize,
+    packs: usize,
+    kills: u64,
+    recoveries: u64,
+    collections: u64,
+    time: Duration,
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        self.rounds += 1;
+        self.failed += u64::from(!report.violations.is_empty());
+        self.operations += report.operations;
+        self.packs += report.packs;
+        self.kills += report.kills;
+        self.recoveries += report.recoveries;
+        self.collections += report.collections;
+        self.time += report.time;
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.log {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().init();
+    }
+    let clock = system::ports().clock;
+    let begun = clock.elapsed();
+    let is_over = |total: &Total| match arguments.seconds {
+        Some(seconds) => clock.elapsed().saturating_sub(begun) >= Duration::from_secs(seconds),
+        None => total.rounds >= arguments.rounds,
+    };
+    let mut total = Total::default();
+    while !is_over(&total) && (total.failed == 0 || arguments.keep_going) {
+        let seed = arguments.seed.wrapping_add(total.rounds);
+        let (steps, prints) = (arguments.steps, arguments.trace);
+        let report = run(Options { seed, steps, prints, sabotage: Sabotage::Nothing });
+        total.add(&report);
+        if !report.violations.is_empty() {
+            tell(seed, steps, &report);
+        }
+        if arguments.trace {
+            println!("seed {seed}: {} events, hash {:016x}", report.lines, report.hash);
+        }
+    }
+    println!(
+        "{} operations of clients, {} packs, {} kills, {} lost catalogs, {} garbage collections in \
+         {:.0} simulated hours",
+        total.operations,
+        total.packs,
+        total.kills,
+        total.recoveries,
+        total.collections,
+        total.time.as_secs_f64() / 3600.0
+    );
+    println!("{} rounds from seed {}, {} failed", total.rounds, arguments.seed, total.failed);
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn tell(seed: u64, steps: u64, report: &Report) {
+    println!("the end of the trace of seed {seed}:");
+    for line in &report.tail {
+        println!("{line}");
+    }
+    for violation in &report.violations {
+        println!("seed {seed}: {violation}");
+    }
+    println!("to see it again: {}", havre_sim::command(seed, steps));
+}

@@ -1,0 +1,71 @@
+//! `cargo xtask sim`: plays the deterministic simulation, `crates/sim`.
+//!
+//! **Invariant.** The seed is printed before the first round, and a failure says the one command
+//! that shows it again.
+//!
+//! **Deliberately absent.** The simulation itself: a program of its own, so that a build of xtask
+//! stays small.
+//!
+//! **Crash.** `target/logs/sim.log` keeps what a round of the suite printed.
+
+use crate::process::{attempt, build, tail};
+use crate::random::fresh_seed;
+use crate::report::Tally;
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+use std::time::Duration;
+
+/// How much longer than its time the simulation may take: for the round that it is in.
+const LAST_ROUND: Duration = Duration::from_secs(120);
+
+/// Plays what the words say; from a fresh seed unless they name one.
+pub(crate) fn play(mut words: Vec<String>) -> Result<()> {
+    if !words.iter().any(|word| word == "--seed") {
+        words.extend(["--seed".to_owned(), fresh_seed().to_string()]);
+    }
+    let program = build("havre-sim", "havre-sim", &[])?;
+    println!("havre-sim {}", words.join(" "));
+    let status = Command::new(program).args(&words).status().context("start the simulation")?;
+    if status.success() { Ok(()) } else { bail!("the simulation failed") }
+}
+
+/// Plays for a while, from a fresh seed.
+pub(crate) fn run(seconds: u64) -> Result<Tally> {
+    let program = build("havre-sim", "havre-sim", &[])?;
+    let seed = fresh_seed();
+    println!("   from seed {seed}");
+    let mut command = Command::new(program);
+    command.args(["--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
+    let (ok, text) = attempt(&mut command, "sim", Duration::from_secs(seconds) + LAST_ROUND)?;
+    let tally = count(&text);
+    for line in text.lines().filter(|line| line.starts_with("seed ") || line.starts_with("to see"))
+    {
+        println!("   {line}");
+    }
+    match (ok, tally) {
+        (true, Some(tally)) => Ok(tally),
+        (false, Some(tally)) if tally.failed > 0 => Ok(tally),
+        _ => bail!("the end of target/logs/sim.log:\n{}", tail(&text)),
+    }
+}
+
+/// The closing line: `N rounds from seed S, F failed`.
+fn count(text: &str) -> Option<Tally> {
+    let (rounds, rest) = text.lines().last()?.split_once(" rounds from seed ")?;
+    let (_, failed) = rest.strip_suffix(" failed")?.split_once(", ")?;
+    let (rounds, failed): (u64, u64) = (rounds.parse().ok()?, failed.parse().ok()?);
+    Some(Tally { passed: rounds.checked_sub(failed)?, failed, ..Tally::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_line_is_counted_and_its_absence_is_a_failure() {
+        let text = "noise\n12 rounds from seed 99, 1 failed\n";
+        assert_eq!(count(text), Some(Tally { passed: 11, failed: 1, skipped: Vec::new() }));
+        assert_eq!(count("seed 5: a panic\n"), None);
+        assert_eq!(count(""), None);
+    }
+}
