@@ -617,8 +617,8 @@ impl Replay<'_> {
         Ok(end.unwrap_or(ChainEnd::Done))
     }
 
-    /// At the end of a chain: whether a pack that cannot be read, behind all that can, may have been
-    /// acknowledged. Those that were not are off the chain.
+    /// At the end of a chain: whether a pack that cannot be read, behind all that can, may have
+    /// been acknowledged. Those that were not are off the chain.
     fn is_uncertain(&mut self, cursor: &mut Cursor, unread: &[Unread], away: SiteSet) -> bool {
         let last = cursor.pending.last().map_or(cursor.number, |pack| pack.number);
         let may_count = |(name, holders, geometries): &&Unread| {

@@ -67,10 +67,10 @@ pub(crate) async fn recover(
     }
     if report.partial {
         println!(
-            "NOT FINISHED: acknowledged writes may be missing that only sites which are away hold. \
-             What was found can be read now: `havre serve` serves reads, and goes on by itself when \
-             the sites are back, or run this again. Without those sites `--accept-loss` ends it: \
-             what only they hold is then left behind."
+            "NOT FINISHED: acknowledged writes may be missing that only sites which are away \
+             have. What was found can be read now: `havre serve` serves reads, and goes on by \
+             itself when the sites are back, or run this again. Without those sites \
+             `--accept-loss` ends it: what only they have is then left behind."
         );
     } else if accept_loss && !replay.unreachable.is_empty() {
         println!("what only those sites and too few others hold is left behind");
