@@ -47,6 +47,9 @@ const LINGER_MAX: Duration = Duration::from_millis(40);
 const WRITERS_RETURN_WITHIN: Duration = Duration::from_millis(20);
 /// Packs that are durable and wait for the catalog.
 const APPLY_QUEUE_MAX: usize = 2;
+/// Bounds of the pause between attempts to bring packs into a catalog that could not take them.
+const OWED_PAUSE_MIN: Duration = Duration::from_secs(1);
+const OWED_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Bounds of the pause between attempts to bring the chain's last pack to its guarantee, and to
 /// write one behind it that says that it counts.
 const SETTLE_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -129,6 +132,7 @@ impl Journal {
         let (durable, packs) = mpsc::channel(APPLY_QUEUE_MAX);
         let approaching = Arc::new(AtomicUsize::new(0));
         let in_doubt = Arc::new(AtomicBool::new(true));
+        let stalled = Arc::new(AtomicBool::new(false));
         let is_new = state.link == PackLink::NONE && number_seen == 0;
         let writer = Writer {
             shared: Arc::clone(shared),
@@ -139,6 +143,7 @@ impl Journal {
             unsettled: (state.link != PackLink::NONE).then_some(state.link.blob),
             abandoned: VecDeque::new(),
             in_doubt: Arc::clone(&in_doubt),
+            stalled: Arc::clone(&stalled),
             is_new,
             entries,
             durable,
@@ -147,7 +152,8 @@ impl Journal {
             last_records: 0,
             last_ended: Duration::ZERO,
         };
-        let applier = Applier { shared: Arc::clone(shared), packs, failed: AtomicBool::new(false) };
+        let (shared_too, owed) = (Arc::clone(shared), VecDeque::new());
+        let applier = Applier { shared: shared_too, packs, owed, stalled };
         shared.ports.runtime.spawn(Box::pin(writer.run()));
         shared.ports.runtime.spawn(Box::pin(applier.run()));
         let room = Arc::new(Semaphore::new(JOURNAL_QUEUE_BYTES_MAX));
@@ -224,6 +230,8 @@ struct Writer {
     /// says that they are off the chain.
     abandoned: VecDeque<Abandoned>,
     in_doubt: Arc<AtomicBool>,
+    /// Whether packs wait for the catalog: what the next one says may depend on them.
+    stalled: Arc<AtomicBool>,
     /// Whether no site can have a pack of the chain: then nobody has to be told that none counts.
     is_new: bool,
     /// The first entry that did not fit the pack before.
@@ -243,7 +251,8 @@ struct Durable {
 
 /// Who waits for a record, and what is held until it is applied.
 struct Reply {
-    sender: oneshot::Sender<Result<(), PutError>>,
+    /// `None` once it was told.
+    sender: Option<oneshot::Sender<Result<(), PutError>>>,
     _reservations: Vec<Reservation>,
     holds: Vec<Hold>,
     ticket: Option<Ticket>,
@@ -296,7 +305,11 @@ impl Writer {
                 None => Vec::new(),
             };
             if self.unsettled.is_some() {
-                refuse(batch);
+                refuse(batch, "the last pack of the chain is not within its guarantee yet");
+                continue;
+            }
+            if self.stalled.load(Ordering::Acquire) {
+                refuse(batch, "the catalog does not take packs now");
                 continue;
             }
             let asks_only = !batch.is_empty() && batch.iter().all(|queued| queued.entry.is_none());
@@ -403,8 +416,13 @@ impl Writer {
         let mut records = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
         for Queued { entry, reply, _room } in batch {
-            let mut waits =
-                Reply { sender: reply, _reservations: vec![], holds: vec![], ticket: None, _room };
+            let mut waits = Reply {
+                sender: Some(reply),
+                _reservations: vec![],
+                holds: vec![],
+                ticket: None,
+                _room,
+            };
             if let Some(entry) = entry {
                 let slot = frame.push(&entry.sealed);
                 let (record, offset, len) = (entry.record, slot.offset, slot.len);
@@ -419,7 +437,7 @@ impl Writer {
         let secret = BlobSecret::from_bytes(self.shared.ports.random());
         let (row, settled) = match self.store(name, &secret, &frame).await {
             Ok(stored) => stored,
-            Err(error) => return fail(replies, &error),
+            Err(error) => return fail(&mut replies, &error),
         };
         metrics::counter!("havre_packs_total").increment(1);
         metrics::counter!("havre_pack_records_total").increment(records.len() as u64);
@@ -505,7 +523,7 @@ impl Writer {
         if self.abandoned.len() > ABANDONED_MAX {
             self.abandoned.pop_front();
         }
-        fail(replies, &reason);
+        fail(&mut replies, &reason);
     }
 
     /// Deletes, in the background, what the sites have of packs that are off the chain for ever.
@@ -525,6 +543,15 @@ impl Writer {
     }
 }
 
+impl Reply {
+    fn answer(&mut self, result: Result<(), PutError>) {
+        if let Some(sender) = self.sender.take() {
+            // A client that went away needs no answer.
+            let _ = sender.send(result);
+        }
+    }
+}
+
 impl Queued {
     /// Bytes that it adds to a pack.
     fn slot_bytes(&self) -> usize {
@@ -532,12 +559,11 @@ impl Queued {
     }
 }
 
-/// The pack that these would follow is not within its guarantee.
-fn refuse(batch: Vec<Queued>) {
+/// Nothing may be written now.
+fn refuse(batch: Vec<Queued>, reason: &str) {
     for queued in batch {
-        let reason = "the last pack of the chain is not within its guarantee yet".to_owned();
         // A client that went away needs no answer.
-        let _ = queued.reply.send(Err(PutError::Unavailable(reason)));
+        let _ = queued.reply.send(Err(PutError::Unavailable(reason.to_owned())));
     }
 }
 
@@ -545,45 +571,86 @@ fn codec_link(link: PackLink) -> havre_codec::pack::PackLink {
     havre_codec::pack::PackLink { blob: link.blob, hash: link.hash }
 }
 
-fn fail(replies: Vec<Reply>, reason: &str) {
+fn fail(replies: &mut [Reply], reason: &str) {
     metrics::counter!("havre_packs_failed_total").increment(1);
     tracing::error!(reason, writes = replies.len(), "a pack could not be made durable");
     for reply in replies {
-        // A client that went away needs no answer.
-        let _ = reply.sender.send(Err(PutError::Unavailable(reason.to_owned())));
+        reply.answer(Err(PutError::Unavailable(reason.to_owned())));
     }
 }
 
-/// The one task that brings durable packs into the catalog, in order.
+/// The one task that brings durable packs into the catalog, in order. One that the catalog cannot
+/// take now (its disk is full) is owed to it: its writers are told that it failed, nothing is
+/// written behind it, and it is offered again until it is taken.
 struct Applier {
     shared: Arc<Shared>,
     packs: mpsc::Receiver<Durable>,
-    failed: AtomicBool,
+    /// Packs that the catalog does not have yet, with whatever their writers held: at most those
+    /// that were under way when the first of them failed.
+    owed: VecDeque<(AppliedPack, Vec<Reply>, Hold)>,
+    stalled: Arc<AtomicBool>,
 }
 
 impl Applier {
     async fn run(mut self) {
-        while let Some(Durable { pack, replies, rest, _hold }) = self.packs.recv().await {
-            let row = pack.pack.clone();
-            let chain_broken = self.failed.load(Ordering::Relaxed);
-            let result = if chain_broken {
-                Err("an earlier pack could not be applied; restart the gateway".to_owned())
+        let mut pause = OWED_PAUSE_MIN;
+        loop {
+            let mut due = false;
+            let next = if self.owed.is_empty() {
+                pause = OWED_PAUSE_MIN;
+                self.packs.recv().await
             } else {
-                self.shared.catalog.apply(pack).await.map_err(|error| error.to_string())
+                let sleep = self.shared.ports.runtime.sleep(pause);
+                match future::select(self.packs.recv().boxed(), sleep).await {
+                    Either::Left((next, _)) => next,
+                    Either::Right(_) => {
+                        due = true;
+                        None
+                    }
+                }
             };
-            match result {
-                Ok(()) => {
-                    replies.into_iter().for_each(|reply| drop(reply.sender.send(Ok(()))));
-                    note_stragglers(&self.shared, row, rest);
+            match next {
+                Some(durable) => self.take(durable).await,
+                None if due => {
+                    pause = (pause * 2).min(OWED_PAUSE_MAX);
+                    self.offer().await;
                 }
-                Err(reason) => {
-                    // The pack is durable and will be replayed at the next start: later ones must
-                    // not be applied before it.
-                    self.failed.store(true, Ordering::Relaxed);
-                    fail(replies, &format!("durable, but the catalog did not take it: {reason}"));
-                }
+                None => return,
             }
         }
+    }
+
+    async fn take(&mut self, durable: Durable) {
+        let Durable { pack, mut replies, rest, _hold } = durable;
+        let row = pack.pack.clone();
+        let result = if self.owed.is_empty() {
+            self.shared.catalog.apply(pack.clone()).await.map_err(|error| error.to_string())
+        } else {
+            Err("an earlier pack waits for the catalog".to_owned())
+        };
+        note_stragglers(&self.shared, row, rest);
+        match result {
+            Ok(()) => replies.iter_mut().for_each(|reply| reply.answer(Ok(()))),
+            Err(reason) => {
+                self.stalled.store(true, Ordering::Release);
+                let reason = format!("durable, but the catalog did not take it: {reason}");
+                fail(&mut replies, &reason);
+                self.owed.push_back((pack, replies, _hold));
+            }
+        }
+    }
+
+    /// Offers what is owed once more, in order.
+    async fn offer(&mut self) {
+        while let Some((pack, ..)) = self.owed.front() {
+            if let Err(error) = self.shared.catalog.apply(pack.clone()).await {
+                tracing::warn!(%error, packs = self.owed.len(), "the catalog still takes no packs");
+                return;
+            }
+            self.owed.pop_front();
+        }
+        tracing::info!("the catalog has every pack again");
+        self.stalled.store(false, Ordering::Release);
     }
 }
 

@@ -20,13 +20,19 @@ use crate::seqs::Ticket;
 use crate::transfers::Upload;
 use crate::{Engine, shared::Shared};
 use bytes::{Bytes, BytesMut};
+use futures::future::{Either, select};
 use havre_model::limits::{INLINE_BYTES_MAX, PART_BYTES_MAX};
 use havre_model::record::{
     self, Body as RecordBody, ObjectKey, ObjectRecord, Part, Record, SequencedRecord, WrappedKey,
 };
 use havre_model::{VersionId, limits};
 use havre_seal::{PartContext, RecordScope};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a write waits for other writes of its key.
+const KEY_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// What was taken of a body.
 pub(crate) enum Taken {
@@ -104,12 +110,26 @@ impl Engine {
         condition: &Condition,
     ) -> Result<Vec<Reservation>, PutError> {
         let gate = self.enter(bucket).await?;
+        let reservations = &self.shared.reservations;
         if condition.is_none() {
-            return Ok(vec![gate, self.shared.reservations.shared(bucket.id(), key).await]);
+            return Ok(vec![gate, self.in_time(reservations.shared(bucket.id(), key)).await?]);
         }
-        let reservation = self.shared.reservations.alone(bucket.id(), key).await;
+        let reservation = self.in_time(reservations.alone(bucket.id(), key)).await?;
         self.check_condition(bucket, key, condition).await?;
         Ok(vec![gate, reservation])
+    }
+
+    /// Waits for a key, which another writer may hold as long as its own write takes, or as a pack
+    /// waits for the catalog.
+    async fn in_time(
+        &self,
+        reservation: impl Future<Output = Reservation>,
+    ) -> Result<Reservation, PutError> {
+        let sleep = self.shared.ports.runtime.sleep(KEY_WAIT_MAX);
+        match select(pin!(reservation), sleep).await {
+            Either::Left((reservation, _)) => Ok(reservation),
+            Either::Right(_) => Err(PutError::SlowDown),
+        }
     }
 
     /// Takes the whole body: into memory while it is small, into extents once it is not.

@@ -101,14 +101,27 @@ impl Engine {
                     true => bring_up(&shared, progress, Loss::Told).await?,
                     false => StartReport { partial: true, ..StartReport::default() },
                 };
-                (report, Some(error))
+                (report, Some(StartError::Replay(error)))
+            }
+            // A full disk under the catalog: what it has can be read.
+            Err(error @ StartError::Catalog(CatalogError::Storage(_)))
+                if !is_empty(&shared).await? && !shared.catalog.is_recovering().await? =>
+            {
+                (StartReport { partial: true, ..StartReport::default() }, Some(error))
             }
             Err(error) => return Err(error),
         };
+        let waits = match waits {
+            None => match engine.open_journals(&gateway).await {
+                Err(error @ StartError::Catalog(CatalogError::Storage(_))) => Some(error),
+                opened => opened.map(|()| None)?,
+            },
+            waits => waits,
+        };
         match waits {
-            None => engine.open_journals(&gateway).await?,
+            None => {}
             Some(error) => {
-                tracing::error!(%error, "serving reads only until sites are back");
+                tracing::error!(%error, "serving reads only until that is over");
                 let waiting = Arc::clone(&engine);
                 let task = async move { waiting.catch_up_later(&gateway).await };
                 shared.ports.runtime.spawn(Box::pin(task));

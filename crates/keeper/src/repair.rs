@@ -13,10 +13,11 @@ use crate::plan::{missing, spare};
 use crate::rebuild::{Rebuilt, Source, Target, bit, rebuild};
 use futures::future;
 use havre_catalog::{BlobRow, Catalog, CatalogError};
+use havre_codec::{BlobKeys, SHARD_HEADER_BYTES, shard};
 use havre_model::ports::Ports;
 use havre_model::{BlobId, ShardIndex, SiteSet};
 use havre_policy::{Permit, PlacementPolicy};
-use havre_sites::{Fleet, Health};
+use havre_sites::{Fleet, Guarded, Health};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,6 +166,11 @@ impl Repairer {
         let mut targets = Vec::new();
         for index in row.geometry.indices().filter(|index| rebuilt.taken & bit(*index) != 0) {
             let Some((_, site)) = self.fleet.by_id(row.sites[index.get()]) else { continue };
+            // A shard of another index is none that is bad: where shards lie that were away during
+            // a recovery is a guess.
+            if self.has_another(row, index, site).await {
+                continue;
+            }
             let (Some(permit), Ok(())) = (self.permit(row, index), site.delete(&row.name).await)
             else {
                 continue;
@@ -175,6 +181,16 @@ impl Repairer {
         rebuilt.stored |= again.stored;
         rebuilt.bad |= again.bad;
         rebuilt.bytes_read += again.bytes_read;
+    }
+
+    /// Whether the site has an authentic shard of the blob, of another index.
+    async fn has_another(&self, row: &BlobRow, index: ShardIndex, site: &Guarded) -> bool {
+        let Ok(bytes) = site.read(&row.name, 0..SHARD_HEADER_BYTES as u64).await else {
+            return false;
+        };
+        let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
+        let header = shard::parse_header(&bytes, row.blob());
+        header.is_ok_and(|header| shard::verify_header(&keys, &header) && header.index() != index)
     }
 
     /// The stored shards, best sites first.
