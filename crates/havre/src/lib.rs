@@ -10,3 +10,4 @@ pub mod check;
 pub mod compose;
 pub mod config;
 pub mod exposure;
+pub mod parties;

@@ -14,9 +14,10 @@ mod recover;
 mod serve;
 mod up;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use havre::{check, config::Config};
+use havre::{check, config::Config, parties};
+use havre_policy::csl::SCORE_SHOWN_MIN;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -115,9 +116,48 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Look up declared parties in public files.
+    #[command(subcommand)]
+    Parties(PartiesCommand),
     /// Look at objects.
     #[command(subcommand)]
     Object(ObjectCommand),
+}
+
+#[derive(Subcommand)]
+enum PartiesCommand {
+    /// Propose facts; nothing is changed.
+    #[command(subcommand)]
+    Import(ImportCommand),
+}
+
+#[derive(Subcommand)]
+enum ImportCommand {
+    /// From GLEIF's level 1 (who is who) and level 2 (who consolidates whom), as CSV: by LEI, and by
+    /// name for operators without one.
+    Gleif {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Files of either level, unpacked.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Write the proposal here, where nothing may be yet.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// From the Consolidated Screening List, as CSV or JSON: by names, each match with its score.
+    Csl {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The list.
+        file: PathBuf,
+        /// Show what scores at least this, of 100.
+        #[arg(long, default_value_t = SCORE_SHOWN_MIN, value_parser = clap::value_parser!(u8).range(1..=100))]
+        score_min: u8,
+        /// Write the proposal here, where nothing may be yet.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -212,11 +252,34 @@ fn run(command: Command) -> Result<()> {
             let config = config.load()?;
             on_runtime(keep::collect_once(&config))
         }
+        Command::Parties(PartiesCommand::Import(import)) => {
+            let (proposal, out) = match import {
+                ImportCommand::Gleif { config, files, out } => {
+                    (parties::import_gleif(&config.load()?, &files)?, out)
+                }
+                ImportCommand::Csl { config, file, score_min, out } => {
+                    (parties::import_csl(&config.load()?, &file, score_min)?, out)
+                }
+            };
+            propose(&proposal, out.as_deref())
+        }
         Command::Object(ObjectCommand::Inspect { config, bucket, key, extents, json }) => {
             let config = config.load()?;
             on_runtime(inspect::inspect(&config, &bucket, &key, extents, json))
         }
     }
+}
+
+/// Prints a proposal, or writes it to a new file.
+fn propose(proposal: &str, out: Option<&Path>) -> Result<()> {
+    let Some(out) = out else { return say(proposal) };
+    let new = std::fs::OpenOptions::new().write(true).create_new(true).open(out);
+    new.and_then(|mut file| file.write_all(proposal.as_bytes()))
+        .with_context(|| format!("write the proposal {}", out.display()))?;
+    say(&format!(
+        "wrote {}: look at it, and ask what it would mean with --what-if\n",
+        out.display()
+    ))
 }
 
 fn on_runtime(task: impl Future<Output = Result<()>>) -> Result<()> {

@@ -10,7 +10,7 @@
 
 use crate::{
     Facts, SeatKind,
-    names::{ComparedName, SCORE_MAX},
+    names::{NameIndex, SCORE_MAX},
 };
 use alloc::{
     borrow::ToOwned,
@@ -162,9 +162,9 @@ pub struct CslMatch {
 
 /// The names to look for.
 pub struct Screening {
-    names: Vec<(String, String, ComparedName)>,
-    /// By word: places in the names.
-    by_word: BTreeMap<String, Vec<usize>>,
+    /// Party and name, by place in the index.
+    names: Vec<(String, String)>,
+    index: NameIndex,
     score_min: u8,
     matches: Vec<CslMatch>,
     dropped: usize,
@@ -188,22 +188,14 @@ impl Screening {
         let people = facts.seats().iter().filter(|seat| seat.kind == SeatKind::Administrator);
         names.extend(people.map(|s| ("administrator:".to_string() + &s.name, s.name.clone())));
         let mut screening = Self {
-            names: Vec::new(),
-            by_word: BTreeMap::new(),
+            names: names.into_iter().collect(),
+            index: NameIndex::default(),
             score_min: score_min.clamp(1, SCORE_MAX),
             matches: Vec::new(),
             dropped: 0,
         };
-        for (party, name) in names {
-            let Some(compared) = ComparedName::new(&name) else { continue };
-            let place = screening.names.len();
-            for word in compared.words() {
-                let places: &mut Vec<usize> = screening.by_word.entry(key(word)).or_default();
-                if places.last() != Some(&place) {
-                    places.push(place);
-                }
-            }
-            screening.names.push((party, name, compared));
+        for (_, name) in &screening.names {
+            screening.index.push(name);
         }
         screening
     }
@@ -215,23 +207,14 @@ impl Screening {
         }
         let mut best: BTreeMap<usize, (u8, &str)> = BTreeMap::new();
         for listed in core::iter::once(&entry.name).chain(entry.alt_names.iter().take(NAMES_MAX)) {
-            let Some(compared) = ComparedName::new(listed) else { continue };
-            let places: BTreeSet<usize> = compared
-                .words()
-                .filter_map(|word| self.by_word.get(&key(word)))
-                .flatten()
-                .copied()
-                .collect();
-            for place in places {
-                let score = self.names[place].2.score(&compared);
-                let known = best.get(&place).map_or(0, |(score, _)| *score);
-                if score >= self.score_min && score > known {
+            for (place, score) in self.index.alike(listed, self.score_min) {
+                if best.get(&place).is_none_or(|(known, _)| score > *known) {
                     best.insert(place, (score, listed));
                 }
             }
         }
         for (place, (score, listed)) in best {
-            let (party, name, _) = &self.names[place];
+            let (party, name) = &self.names[place];
             self.keep(CslMatch {
                 party: party.clone(),
                 name: name.clone(),
@@ -270,10 +253,4 @@ impl Screening {
         });
         (self.matches, self.dropped)
     }
-}
-
-/// What two words have to share before names are compared at all: their beginning, so that a slip
-/// at the end is found.
-fn key(word: &str) -> String {
-    word.chars().take(3).collect()
 }

@@ -104,11 +104,6 @@ impl ComparedName {
         Some(Self { words, sorted, pairs })
     }
 
-    /// The words that it is found by.
-    pub fn words(&self) -> impl Iterator<Item = &str> {
-        self.words.iter().map(String::as_str)
-    }
-
     /// How alike the two are: 0 to [`SCORE_MAX`]. 100: the same words in the same order; 97: in
     /// another order; up to 95: by the pairs of letters or the whole words that they share.
     #[must_use]
@@ -131,6 +126,55 @@ impl ComparedName {
         let by_words = alike(mine.intersection(&its).count(), mine.len() + its.len());
         u8::try_from(by_pairs.max(by_words)).expect("at most SCORE_ALIKE_MAX")
     }
+}
+
+/// Names that others are held against.
+#[derive(Clone, Debug, Default)]
+pub struct NameIndex {
+    names: Vec<Option<ComparedName>>,
+    /// By the beginning of a word: places in the names.
+    by_word: BTreeMap<String, Vec<usize>>,
+}
+
+impl NameIndex {
+    /// Takes a name in, at the next place.
+    pub fn push(&mut self, name: &str) {
+        let place = self.names.len();
+        let compared = ComparedName::new(name);
+        for word in compared.iter().flat_map(|name| &name.words) {
+            let places = self.by_word.entry(beginning(word)).or_default();
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+        }
+        self.names.push(compared);
+    }
+
+    /// The places of the names that are at least so much like this one, with their scores. A name
+    /// of which no word begins as one of this does is not compared.
+    #[must_use]
+    pub fn alike(&self, name: &str, score_min: u8) -> Vec<(usize, u8)> {
+        let words = words(name);
+        let places: BTreeSet<usize> = words
+            .iter()
+            .filter_map(|word| self.by_word.get(&beginning(word)))
+            .flatten()
+            .copied()
+            .collect();
+        let Some(compared) = (!places.is_empty()).then(|| ComparedName::new(name)).flatten() else {
+            return Vec::new();
+        };
+        let scored = places.into_iter().filter_map(|place| {
+            let score = self.names[place].as_ref()?.score(&compared);
+            (score >= score_min).then_some((place, score))
+        });
+        scored.collect()
+    }
+}
+
+/// What two words have to share before names are compared at all: a slip at the end is found.
+fn beginning(word: &str) -> String {
+    word.chars().take(3).collect()
 }
 
 /// Dice's coefficient, in points.
@@ -236,6 +280,8 @@ mod tests {
     fn endless_names_are_cut() {
         let long = "x".repeat(100_000) + &" y".repeat(100_000);
         let name = ComparedName::new(&long).expect("a name");
-        assert!(name.words().count() <= WORDS_MAX && name.words().all(|word| word.len() <= 64 + 4));
+        assert!(
+            name.words.len() <= WORDS_MAX && name.words.iter().all(|word| word.len() <= 64 + 4)
+        );
     }
 }
