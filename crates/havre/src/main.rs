@@ -93,10 +93,11 @@ enum Command {
         /// Show every coalition, not the first of each list.
         #[arg(long)]
         all: bool,
-        /// Answer as if: remove-site=NAME, add-site=NAME:OPERATOR:CODE, remove-owner=OPERATOR:OWNER,
-        /// add-owner=OPERATOR:OWNER:PERCENT:CODE, add-law=OPERATOR:CODE, remove-law=OPERATOR:CODE,
-        /// add-alliance=NAME:CODE,CODE, remove-alliance=NAME, control=majority|secnumcloud, or a
-        /// file of such facts. May be given several times.
+        /// Answer as if: remove-site=NAME, add-site=NAME:OPERATOR:CODE,
+        /// remove-owner=OPERATOR:OWNER, add-owner=OPERATOR:OWNER:PERCENT:CODE,
+        /// add-law=OPERATOR:CODE, remove-law=OPERATOR:CODE, add-alliance=NAME:CODE,CODE,
+        /// remove-alliance=NAME, control=majority|secnumcloud, or a file of such facts. May be
+        /// given several times.
         #[arg(long, value_name = "CHANGE|FILE")]
         what_if: Vec<String>,
     },
@@ -133,8 +134,8 @@ enum PartiesCommand {
 
 #[derive(Subcommand)]
 enum ImportCommand {
-    /// From GLEIF's level 1 (who is who) and level 2 (who consolidates whom), as CSV: by LEI, and by
-    /// name for operators without one.
+    /// From GLEIF's level 1 (who is who) and level 2 (who consolidates whom), as CSV: by LEI, and
+    /// by name for operators without one.
     Gleif {
         #[command(flatten)]
         config: ConfigFile,
@@ -152,7 +153,8 @@ enum ImportCommand {
         /// The list.
         file: PathBuf,
         /// Show what scores at least this, of 100.
-        #[arg(long, default_value_t = SCORE_SHOWN_MIN, value_parser = clap::value_parser!(u8).range(1..=100))]
+        #[arg(long, default_value_t = SCORE_SHOWN_MIN)]
+        #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
         score_min: u8,
         /// Write the proposal here, where nothing may be yet.
         #[arg(long, value_name = "FILE")]

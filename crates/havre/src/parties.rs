@@ -72,8 +72,8 @@ pub enum ImportError {
     },
     /// Nothing in the configuration could be looked for.
     #[error(
-        "no operator and no owner has an LEI, and no file of level 1 is given to find them by name; \
-         add lei = \"...\" to an [[operator]]"
+        "no operator and no owner has an LEI, and no file of level 1 is given to find them by \
+         name; add lei = \"...\" to an [[operator]]"
     )]
     NothingToLookFor,
 }

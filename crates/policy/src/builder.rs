@@ -25,7 +25,8 @@ use alloc::{
 };
 use havre_model::SiteSet;
 
-/// The party that all owners outside the European Union are under [`crate::ControlRule::SECNUMCLOUD`].
+/// The party that all owners outside the European Union are under
+/// [`crate::ControlRule::SECNUMCLOUD`].
 pub const OUTSIDE_EU: &str = "outside-eu";
 
 /// Member states of the European Union.

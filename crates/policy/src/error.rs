@@ -147,7 +147,8 @@ pub enum FactsError {
     TooManySeats,
     /// Two names of owners, or an owner's and an operator's, are one legal entity.
     #[error(
-        "{owner:?} and {other:?} have the same LEI: they are one legal entity; write one name for it"
+        "{owner:?} and {other:?} have the same LEI: they are one legal entity; write one name for \
+         it"
     )]
     SameOwner {
         /// The later one.

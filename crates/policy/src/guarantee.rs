@@ -30,8 +30,8 @@ pub enum CoalitionSpec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no coalition: write \"any jurisdiction\", \"any operator\", \"any owner\", \
-     \"any alliance\", \"any 2 operators\", or the parties that act together, such as \"jurisdiction:DE\" or \
-     [\"operator:north\", \"owner:Group\"]"
+     \"any alliance\", \"any 2 operators\", or the parties that act together, such as \
+     \"jurisdiction:DE\" or [\"operator:north\", \"owner:Group\"]"
 )]
 pub struct ParseCoalitionError {
     /// The text.

@@ -1,8 +1,8 @@
 //! Who could read, who could cut off, and where a shard may therefore go.
 //!
 //! Declared [`Facts`] say which parties stand behind each site: who owns its operator, how much of
-//! it is enough by a [`ControlRule`], and whom each of them answers to. A [`PlacementPolicy`] holds a
-//! [`GuaranteeSpec`] against them: it refuses a configuration whose guarantee cannot hold, places
+//! it is enough by a [`ControlRule`], and whom each of them answers to. A [`PlacementPolicy`] holds
+//! a [`GuaranteeSpec`] against them: it refuses a configuration whose guarantee cannot hold, places
 //! the shards of each blob so that it does, and tells when enough of them are stored to say so.
 //! [`exposure()`] names the least coalitions that could read or cut off all the same.
 //!

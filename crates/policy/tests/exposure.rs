@@ -354,7 +354,8 @@ proptest! {
             placements.iter().map(|sites| sites.intersection(reach).len()).max().unwrap_or(0)
         };
         let holds = |parties: &[PartyId], wanted: Holds| {
-            let seats = parties.iter().fold(SeatSet::EMPTY, |all, p| all.union(facts.seats_held(*p)));
+            let held = parties.iter().map(|party| facts.seats_held(*party));
+            let seats = held.fold(SeatSet::EMPTY, SeatSet::union);
             seats.iter().any(|seat| facts.holds(seat) == wanted)
         };
         let gateway = |parties: &[PartyId]| holds(parties, Holds::Gateway);

@@ -191,10 +191,8 @@ fn shares_multiply_along_chains_up_to_a_majority() {
     let facts = facts(declared(ControlRule::SECNUMCLOUD, ways));
     assert_eq!(
         why(&facts, "owner:U"),
-        [
-            "H owns 40.0 % of o (of which 40.0 % counts) and owns 9.0 % of o (25.0 % together), owns \
-          40.0 % of H"
-        ]
+        ["H owns 40.0 % of o (of which 40.0 % counts) and owns 9.0 % of o (25.0 % together), \
+             owns 40.0 % of H"]
     );
 }
 

@@ -114,7 +114,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
-    fn whole_chains_are_the_least_closed_set(case in case(true), alone in 4_u32..=10, more in 0_u32..=6) {
+    fn whole_chains_are_the_least_closed_set(
+        case in case(true),
+        alone in 4_u32..=10,
+        more in 0_u32..=6,
+    ) {
         let share = |twentieths: u32| Share::percent(twentieths * 5);
         let rule = ControlRule::own(share(alone), share(alone + more), Chains::Whole);
         let facts = facts(&case, rule.expect("a rule")).expect("sound");
@@ -132,7 +136,11 @@ proptest! {
     }
 
     #[test]
-    fn multiplied_shares_are_the_sum_over_all_chains(case in case(false), alone in 4_u32..=10, more in 0_u32..=6) {
+    fn multiplied_shares_are_the_sum_over_all_chains(
+        case in case(false),
+        alone in 4_u32..=10,
+        more in 0_u32..=6,
+    ) {
         let share = |twentieths: u32| Share::percent(twentieths * 5);
         let rule = ControlRule::own(share(alone), share(alone + more), Chains::Multiply);
         let facts = facts(&case, rule.expect("a rule")).expect("sound");
@@ -155,7 +163,10 @@ proptest! {
     }
 
     #[test]
-    fn every_exposure_has_a_reason_and_nothing_else_has(case in case(true), multiply in any::<bool>()) {
+    fn every_exposure_has_a_reason_and_nothing_else_has(
+        case in case(true),
+        multiply in any::<bool>(),
+    ) {
         let chains = if multiply { Chains::Multiply } else { Chains::Whole };
         let rule = ControlRule::own(Share::percent(30), Share::percent(45), chains);
         // Companies that hold all of each other are refused where shares multiply.
@@ -180,7 +191,10 @@ proptest! {
     }
 
     #[test]
-    fn more_parties_never_reach_less_together(case in case(true), picks in prop::collection::vec(0_usize..64, 3)) {
+    fn more_parties_never_reach_less_together(
+        case in case(true),
+        picks in prop::collection::vec(0_usize..64, 3),
+    ) {
         let facts = facts(&case, ControlRule::MAJORITY).expect("sound");
         let ids: Vec<_> = facts.party_ids().collect();
         let parties: Vec<_> = picks.iter().map(|pick| ids[pick % ids.len()]).collect();

@@ -1,7 +1,7 @@
 //! The exposure as a drawing: which party reaches which site and seat, and who could do what.
 //!
-//! **Invariant.** Well-formed, self-contained SVG whatever the names are: nothing is loaded, nothing
-//! runs, and every name is escaped.
+//! **Invariant.** Well-formed, self-contained SVG whatever the names are: nothing is loaded,
+//! nothing runs, and every name is escaped.
 //!
 //! **Deliberately absent.** Interaction.
 //!

@@ -1,7 +1,7 @@
 //! The Consolidated Screening List, as CSV or JSON, held against one's own parties.
 //!
-//! **Invariant.** Every match shows its score and the entry's id, and nothing of the proposal counts
-//! unless somebody takes it out of its comment.
+//! **Invariant.** Every match shows its score and the entry's id, and nothing of the proposal
+//! counts unless somebody takes it out of its comment.
 //!
 //! **Deliberately absent.** The comparison: `havre_policy::csl`.
 //!
