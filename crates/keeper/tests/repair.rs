@@ -83,7 +83,7 @@ async fn a_site_that_is_away_is_waited_for_and_the_others_are_not() {
         if repair(&mut repairer).await.whole == 1 {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        havre_sites::system::ports().runtime.sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(world.row(row.blob()).await.expect("known").stored, ALL);
 }
