@@ -30,7 +30,8 @@ pub(crate) struct World {
     pub(crate) cut: Arc<[AtomicBool; SITES]>,
     /// How long a read of a part of a shard takes, at each site, in milliseconds.
     pub(crate) part_millis: Arc<[AtomicU64; SITES]>,
-    /// Sites that give a shard as a whole, and deny that they have it when asked for a part.
+    /// Sites that give a shard as a whole, deny that they have it when asked for a part, and delete
+    /// nothing.
     pub(crate) denies: Arc<[AtomicBool; SITES]>,
 }
 
@@ -215,6 +216,9 @@ mod switched {
         }
         async fn delete(&self, name: &BlobName) -> Result<()> {
             self.check(Operation::Delete)?;
+            if self.denies[self.number].load(Ordering::SeqCst) {
+                return Ok(());
+            }
             self.site.delete(name).await
         }
         async fn list(
