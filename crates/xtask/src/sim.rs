@@ -8,7 +8,7 @@
 //!
 //! **Crash.** `target/logs/sim.log` keeps what a round of the suite printed.
 
-use crate::process::{attempt, build, tail};
+use crate::process::{attempt, build, tail, target};
 use crate::random::fresh_seed;
 use crate::report::Tally;
 use anyhow::{Context, Result, bail};
@@ -29,9 +29,11 @@ pub(crate) fn play(mut words: Vec<String>) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("the simulation failed") }
 }
 
-/// Plays for a while, from a fresh seed.
+/// Plays for a while, from a fresh seed, with the program that `cargo test` has just built beside
+/// its integration tests: alone it would be built with other features, and all below it once more.
 pub(crate) fn run(seconds: u64) -> Result<Tally> {
-    let program = build("havre-sim", "havre-sim", &[])?;
+    let built = target().join("release/havre-sim");
+    let program = if built.exists() { built } else { build("havre-sim", "havre-sim", &[])? };
     let seed = fresh_seed();
     println!("   from seed {seed}");
     let mut command = Command::new(program);
