@@ -17,9 +17,10 @@ mod sqlite;
 
 pub use error::{CatalogError, OpenError};
 pub use rows::{
-    AppliedPack, AppliedRecord, BlobRow, BlobState, BucketRow, ChainState, Counts, ListEntry,
-    ListPage, ListQuery, ListedObject, PackLink, PackPlace, PartRow, TenantRow, UploadEntry,
-    UploadRow, UploadsPage, UploadsQuery, Version, VersionRow, stored_whole,
+    AppliedPack, AppliedRecord, BlobRow, BlobState, BucketRow, ChainState, Counts, ExclusionRow,
+    JobRow, Leftover, ListEntry, ListPage, ListQuery, ListedObject, PackLink, PackPlace, PartRow,
+    ShardMove, TenantRow, UploadEntry, UploadRow, UploadsPage, UploadsQuery, Version, VersionRow,
+    stored_whole,
 };
 
 pub use sqlite::{Mode, Opened, SqliteCatalog};
@@ -136,11 +137,52 @@ pub trait Catalog: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<BlobRow>, CatalogError>;
 
-    /// Notes that the shards of the bits in `stored` are stored now, and those in `lost` no longer
-    /// are (`lost` counts where both are set). False when the blob is not known: apply its pack
-    /// first.
-    async fn note_shards(&self, blob: BlobId, stored: u32, lost: u32)
-    -> Result<bool, CatalogError>;
+    /// Notes that the shards of the bits in `stored` are stored now at the sites in `sites` (by
+    /// shard index), and those in `lost` no longer are (`lost` counts where both are set). What
+    /// the catalog has at another site by now is left as it is. False when the blob is not known:
+    /// apply its pack first.
+    async fn note_shards(
+        &self,
+        blob: BlobId,
+        sites: &[SiteId],
+        stored: u32,
+        lost: u32,
+    ) -> Result<bool, CatalogError>;
+
+    /// Notes that shards of the blob are about to be stored at these sites: until they are moved
+    /// there or deleted, they count as leftovers. False when the blob is not known or one of
+    /// the sites has a shard or a leftover of it.
+    async fn intend_shards(&self, blob: BlobId, sites: Vec<SiteId>) -> Result<bool, CatalogError>;
+
+    /// Notes that shards are stored at other sites now, and have to be deleted where they were. All
+    /// of `moves` or none: false when the blob is not known, a shard is elsewhere by now, or a new
+    /// site was not intended for it.
+    async fn move_shards(&self, blob: BlobId, moves: Vec<ShardMove>) -> Result<bool, CatalogError>;
+
+    /// The sites that still have a shard of the blob which was moved away.
+    async fn leftovers_of(&self, blob: BlobId) -> Result<Vec<SiteId>, CatalogError>;
+
+    /// What was left of blobs after `after`, by blob, about `limit`.
+    async fn leftovers(
+        &self,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<Leftover>, CatalogError>;
+
+    /// Forgets a leftover, after its site has deleted it.
+    async fn forget_leftover(&self, leftover: Leftover) -> Result<(), CatalogError>;
+
+    /// Who may hold no shards.
+    async fn exclusions(&self) -> Result<Vec<ExclusionRow>, CatalogError>;
+
+    /// All jobs, by name.
+    async fn jobs(&self) -> Result<Vec<JobRow>, CatalogError>;
+
+    /// The job of this name.
+    async fn job(&self, name: &str) -> Result<Option<JobRow>, CatalogError>;
+
+    /// Writes how far a job got, durably, and with it everything that was changed before.
+    async fn put_job(&self, job: JobRow) -> Result<(), CatalogError>;
 
     /// Extents after `after` that no version and no part needs any more, by id, at most `limit`.
     /// None during a recovery: what needs them may not have been seen yet.

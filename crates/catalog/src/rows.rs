@@ -10,11 +10,11 @@
 
 use havre_model::limits::EXTENT_CHUNK_BYTES;
 use havre_model::record::{
-    BlobSecret, BucketRecord, ChecksumAlgorithm, ChecksumKind, DeleteMarkerRecord, Extent,
-    ObjectRecord, PartRecord, SequencedRecord, TenantRecord, UploadRecord,
+    BlobSecret, BucketRecord, ChecksumAlgorithm, ChecksumKind, DeleteMarkerRecord, ExclusionRecord,
+    Extent, ObjectRecord, PartRecord, SequencedRecord, TenantRecord, UploadRecord,
 };
 use havre_model::{
-    BlobId, BlobName, BucketId, ChainId, Geometry, Seq, SiteId, Timestamp, UploadId,
+    BlobId, BlobName, BucketId, ChainId, Geometry, Seq, ShardIndex, SiteId, Timestamp, UploadId,
 };
 
 /// A pack by its blob and the hash of its frame: what the next pack of the chain refers to.
@@ -282,6 +282,8 @@ pub struct BlobRow {
     pub stored: u32,
     /// What has to be done about it.
     pub state: BlobState,
+    /// The placement policy that it was written under, where the catalog knows.
+    pub policy: Option<String>,
 }
 
 impl BlobRow {
@@ -302,6 +304,7 @@ impl BlobRow {
             sites: extent.sites.clone(),
             stored: extent.stored,
             state,
+            policy: None,
         }
     }
 
@@ -310,6 +313,44 @@ impl BlobRow {
     pub const fn blob(&self) -> BlobId {
         self.name.blob()
     }
+}
+
+/// A shard that is at another site now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardMove {
+    /// Which shard.
+    pub index: ShardIndex,
+    /// The site that the catalog has for it so far.
+    pub from: SiteId,
+    /// The site that it is stored at now.
+    pub to: SiteId,
+}
+
+/// A shard that was moved away and has to be deleted where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The site that still has it.
+    pub site: SiteId,
+    /// The blob.
+    pub name: BlobName,
+}
+
+/// Who may hold no shards, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExclusionRow {
+    /// Its record.
+    pub record: ExclusionRecord,
+    /// Of the record.
+    pub seq: Seq,
+}
+
+/// Long work of the keeper: how far it got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRow {
+    /// What it is; one job of a name.
+    pub name: String,
+    /// Its state, in the keeper's own encoding.
+    pub state: Vec<u8>,
 }
 
 /// Whether `stored` has a bit for every shard of `geometry`.

@@ -4,9 +4,9 @@
 mod support;
 
 use havre_catalog::{
-    AppliedPack, Catalog, CatalogError, ListQuery, Mode, OpenError, Opened, SqliteCatalog,
+    AppliedPack, Catalog, CatalogError, JobRow, ListQuery, Mode, OpenError, Opened, SqliteCatalog,
 };
-use havre_model::Seq;
+use havre_model::{Seq, SiteId};
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -321,12 +321,38 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let path = directory.path().join("catalog");
     drop(fresh(&path, Mode::Inline));
     let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute("UPDATE schema_version SET version = 2", []).unwrap();
+    other.execute("UPDATE schema_version SET version = 3", []).unwrap();
     drop(other);
     let before = fs::read(&path).unwrap();
     let refused = SqliteCatalog::open(&path, Mode::Inline).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 2, known: 1 }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 3, known: 2 }), "{refused}");
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn an_earlier_schema_is_brought_up_and_keeps_what_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog");
+    let marker = [7; 16];
+    let site = SiteId::from_bytes([1; 8]);
+    let catalog = fresh(&path, Mode::Inline);
+    block_on(catalog.set_site_marker(site, marker)).unwrap();
+    drop(catalog);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let earlier = "DROP TABLE exclusion; DROP TABLE leftover; DROP TABLE job; \
+         ALTER TABLE blob DROP COLUMN policy; \
+         UPDATE schema_version SET version = 1";
+    other.execute_batch(earlier).unwrap();
+    drop(other);
+    let refused = SqliteCatalog::open_read_only(&path).err().unwrap();
+    assert!(refused.to_string().contains("start the gateway once"), "{refused}");
+    let Opened::Existing(catalog) = SqliteCatalog::open(&path, Mode::Inline).unwrap() else {
+        panic!("the catalog was there");
+    };
+    assert_eq!(block_on(catalog.site_marker(site)).unwrap(), Some(marker));
+    let job = JobRow { name: "drain".to_owned(), state: vec![1] };
+    block_on(catalog.put_job(job.clone())).unwrap();
+    assert_eq!(block_on(catalog.jobs()).unwrap(), [job]);
 }
 
 #[test]

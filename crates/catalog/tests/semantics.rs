@@ -3,9 +3,11 @@
 
 mod support;
 
-use havre_catalog::{BlobState, Catalog, CatalogError, PackLink, SqliteCatalog, Version};
-use havre_model::record::{Body, Record};
-use havre_model::{BlobId, Seq, SiteId, TenantId, VersionId};
+use havre_catalog::{
+    BlobState, Catalog, CatalogError, PackLink, ShardMove, SqliteCatalog, Version,
+};
+use havre_model::record::{Body, Excluded, ExclusionRecord, Record};
+use havre_model::{BlobId, BlobName, Seq, SiteId, TenantId, Timestamp, VersionId};
 use support::*;
 
 /// A catalog that has applied one pack of each list, numbered from 1, records from seq 1.
@@ -281,7 +283,7 @@ fn shards_that_arrive_and_go_missing_make_and_end_repair_jobs() {
     let mut body = extent([1, 0, 0, 0]);
     body.stored = 0b01_1111;
     let catalog = SqliteCatalog::in_memory().unwrap();
-    assert!(!block_on(catalog.note_shards(body.blob, 1, 0)).unwrap(), "not known yet");
+    assert!(!block_on(catalog.note_shards(body.blob, &body.sites, 1, 0)).unwrap(), "not known yet");
     let mut degraded = pack(0, 1, vec![(1, large(0, "k", 1, vec![body.clone()]))]);
     degraded.below_guarantee = true;
     block_on(catalog.apply(degraded)).unwrap();
@@ -293,14 +295,81 @@ fn shards_that_arrive_and_go_missing_make_and_end_repair_jobs() {
         (state, counts.incomplete, counts.below_guarantee)
     };
     assert_eq!(state(), (BlobState::BelowGuarantee, 1, 1));
-    assert!(block_on(catalog.note_shards(body.blob, 0b10_0000, 0)).unwrap());
+    assert!(block_on(catalog.note_shards(body.blob, &body.sites, 0b10_0000, 0)).unwrap());
     assert_eq!(state(), (BlobState::Whole, 0, 0));
-    assert!(block_on(catalog.note_shards(body.blob, 0b1, 0b11)).unwrap());
+    assert!(block_on(catalog.note_shards(body.blob, &body.sites, 0b1, 0b11)).unwrap());
     assert_eq!(state(), (BlobState::Incomplete, 1, 0));
     assert_eq!(block_on(catalog.blob(body.blob)).unwrap().unwrap().stored, 0b11_1100);
-    assert!(block_on(catalog.note_shards(body.blob, u32::MAX, 0)).unwrap());
+    assert!(block_on(catalog.note_shards(body.blob, &body.sites, u32::MAX, 0)).unwrap());
     assert_eq!(block_on(catalog.blob(body.blob)).unwrap().unwrap().stored, 0b11_1111);
     assert_eq!(state(), (BlobState::Whole, 0, 0));
+}
+
+#[test]
+fn a_shard_that_moved_is_at_its_new_site_and_left_at_the_old_one() {
+    let body = extent([1, 0, 0, 0]);
+    let catalog = with(vec![vec![large(0, "k", 1, vec![body.clone()])]]);
+    let index = |at| body.geometry.indices().nth(at).unwrap();
+    let site = |n| SiteId::from_bytes([n; 8]);
+    let shift =
+        |at: usize, from, to| ShardMove { index: index(at), from: site(from), to: site(to) };
+    let moved = |moves| block_on(catalog.move_shards(body.blob, moves)).unwrap();
+    let intend = |sites: &[u8]| {
+        let sites = sites.iter().map(|n| site(*n)).collect();
+        block_on(catalog.intend_shards(body.blob, sites)).unwrap()
+    };
+    assert!(!moved(vec![shift(1, 1, 8)]), "nobody said that it would go there");
+    assert!(!intend(&[8, 5]), "that site has a shard");
+    assert!(intend(&[8, 9]) && !intend(&[9]));
+    assert_eq!(block_on(catalog.leftovers_of(body.blob)).unwrap(), [site(8), site(9)]);
+    for refused in [
+        vec![shift(1, 2, 9)],
+        vec![shift(1, 1, 5)],
+        vec![shift(1, 1, 9), shift(2, 2, 9)],
+        vec![shift(1, 1, 9), shift(2, 3, 8)],
+    ] {
+        assert!(!moved(refused.clone()), "{refused:?}");
+    }
+    assert!(moved(vec![shift(1, 1, 8), shift(5, 5, 9)]));
+    let row = block_on(catalog.blob(body.blob)).unwrap().unwrap();
+    assert_eq!(row.sites, [0, 8, 2, 3, 4, 9].map(site));
+    assert_eq!((row.state, row.stored), (BlobState::Whole, 0b11_1111));
+    assert_eq!(block_on(catalog.leftovers_of(body.blob)).unwrap(), [site(1), site(5)]);
+    assert!(!intend(&[5]), "where it was, there is another shard of it still");
+    // What was seen at the old sites says nothing of the new ones.
+    assert!(block_on(catalog.note_shards(body.blob, &body.sites, 0, 0b10_0011)).unwrap());
+    let row = block_on(catalog.blob(body.blob)).unwrap().unwrap();
+    assert_eq!(row.stored, 0b11_1110, "the first shard has not moved");
+    let left = block_on(catalog.leftovers(None, 1)).unwrap();
+    assert_eq!(left.len(), 2, "a blob's leftovers come together");
+    assert_eq!(left[0].name, BlobName::Extent(body.blob));
+    block_on(catalog.forget_leftover(left[0])).unwrap();
+    assert_eq!(block_on(catalog.leftovers_of(body.blob)).unwrap(), [site(5)]);
+    assert!(intend(&[1]) && moved(vec![shift(2, 2, 1)]));
+}
+
+#[test]
+fn of_the_exclusions_of_a_party_the_last_counts() {
+    let exclusion = |seq: u64, party: &str, in_force| {
+        let record = Record::Exclusion(ExclusionRecord {
+            subject: Excluded::Party(party.to_owned()),
+            in_force,
+            reason: "sold".to_owned(),
+            decided: Timestamp::from_millis(1),
+            deadline: None,
+        });
+        (seq, record)
+    };
+    let catalog = SqliteCatalog::in_memory().unwrap();
+    let first = vec![exclusion(1, "operator:a", true), exclusion(4, "operator:b", false)];
+    let second = vec![exclusion(2, "operator:a", true), exclusion(3, "operator:b", true)];
+    for (number, records) in [(1, first), (2, second)] {
+        block_on(catalog.apply(pack(0, number, records))).unwrap();
+    }
+    let rows = block_on(catalog.exclusions()).unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].record.subject, Excluded::Party("operator:a".to_owned()));
+    assert_eq!(rows[0].seq, Seq::new(2));
 }
 
 #[test]
@@ -310,7 +379,7 @@ fn garbage_is_no_repair_job() {
     let catalog = with(vec![vec![large(0, "k", 1, vec![body.clone()])], vec![inline(0, "k", 2)]]);
     assert_eq!(garbage(&catalog), [body.blob]);
     assert!(block_on(catalog.below_guarantee(None, 10)).unwrap().is_empty());
-    assert!(block_on(catalog.note_shards(body.blob, 0, 0b1)).unwrap());
+    assert!(block_on(catalog.note_shards(body.blob, &body.sites, 0, 0b1)).unwrap());
     assert_eq!(block_on(catalog.counts()).unwrap().incomplete, 0);
 }
 

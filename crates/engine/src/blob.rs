@@ -50,7 +50,7 @@ pub(crate) fn pack_row(
     sites: Vec<SiteId>,
 ) -> BlobRow {
     let (chunk_bytes, stored, state) = (PACK_CHUNK_BYTES, 0, BlobState::Incomplete);
-    BlobRow { name, secret, geometry, chunk_bytes, bytes, sites, stored, state }
+    BlobRow { name, secret, geometry, chunk_bytes, bytes, sites, stored, state, policy: None }
 }
 
 /// Deletes a blob at all its sites, as far as they let us; true when every one of them did.

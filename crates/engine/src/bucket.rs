@@ -164,7 +164,7 @@ impl Engine {
     }
 
     /// Settings go into the strictest policy's packs.
-    async fn commit_setting(&self, entry: Entry) -> Result<(), PutError> {
+    pub(crate) async fn commit_setting(&self, entry: Entry) -> Result<(), PutError> {
         let journal = self.journal(self.shared.strictest_placement)?;
         journal.submit(vec![entry]).await?.result().await
     }

@@ -370,9 +370,10 @@ impl Gathering<'_> {
         }
         self.shared.blobs.remove(&blob);
         let catalog = Arc::clone(&self.shared.catalog);
-        let cleared = bit(index);
+        let (handle, cleared) = (Arc::clone(self.blob), bit(index));
         self.shared.ports.runtime.spawn(Box::pin(async move {
-            if let Err(error) = catalog.note_shards(blob, 0, cleared).await {
+            // Where it was when this read began: a shard that moved since is not bad.
+            if let Err(error) = catalog.note_shards(blob, &handle.row.sites, 0, cleared).await {
                 tracing::warn!(%error, "a quarantined shard could not be noted");
             }
         }));

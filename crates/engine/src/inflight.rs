@@ -15,27 +15,25 @@ use std::sync::Arc;
 
 /// The register of held blobs.
 #[derive(Clone, Default)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     held: Arc<Mutex<HashMap<BlobId, usize>>>,
 }
 
 /// Keeps a blob from garbage collection until it is dropped.
-pub struct Hold {
+pub(crate) struct Hold {
     register: InFlight,
     blob: BlobId,
 }
 
 impl InFlight {
     /// Holds `blob`.
-    #[must_use]
-    pub fn hold(&self, blob: BlobId) -> Hold {
+    pub(crate) fn hold(&self, blob: BlobId) -> Hold {
         *self.held.lock().entry(blob).or_insert(0) += 1;
         Hold { register: self.clone(), blob }
     }
 
     /// Whether somebody holds `blob`.
-    #[must_use]
-    pub fn holds(&self, blob: BlobId) -> bool {
+    pub(crate) fn holds(&self, blob: BlobId) -> bool {
         self.held.lock().contains_key(&blob)
     }
 }

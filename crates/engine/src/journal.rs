@@ -473,8 +473,9 @@ impl Writer {
         frame: &[u8],
     ) -> Result<(BlobRow, Settled), String> {
         let policy = &self.placement.policy;
-        let ranking = self.shared.fleet.ranking();
-        let permits = policy.place(&ranking, name.blob()).map_err(|error| error.to_string())?;
+        let (ranking, closed) = (self.shared.fleet.ranking(), self.shared.fleet.closed());
+        let permits =
+            policy.place(&ranking, closed, name.blob()).map_err(|error| error.to_string())?;
         let sites = permits.iter().map(havre_policy::Permit::site).collect();
         let row = pack_row(name, secret.clone(), policy.geometry(), frame.len() as u64, sites);
         let keys = BlobKeys::new(secret, name.blob(), row.geometry, row.chunk_bytes);
@@ -670,7 +671,7 @@ pub(crate) fn note_stragglers(shared: &Arc<Shared>, row: BlobRow, mut rest: Pend
         }
         let blob = row.name.blob();
         if stored != 0
-            && let Err(error) = shared_too.catalog.note_shards(blob, stored, 0).await
+            && let Err(error) = shared_too.catalog.note_shards(blob, &row.sites, stored, 0).await
         {
             tracing::warn!(%error, "late shards could not be noted; they stay repair jobs");
         }

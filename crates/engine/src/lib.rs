@@ -20,6 +20,7 @@ mod checksum;
 mod condition;
 mod delete;
 mod error;
+mod exclude;
 mod extent;
 mod fanout;
 mod gather;
@@ -42,16 +43,16 @@ mod transfers;
 pub use body::{Body, BodyError, BodyFacts, WholeBody};
 pub use condition::{Condition, ETagMatch};
 pub use error::{BucketError, CompleteError, EngineError, PutError, ReadError};
+pub use exclude::ExcludeError;
 pub use havre_catalog::{
     Counts, ListEntry, ListPage, ListQuery, ListedObject, UploadEntry, UploadsPage, UploadsQuery,
 };
-pub use inflight::InFlight;
 pub use inspect::{BlobInspection, ObjectInspection, ShardInspection, ShardState};
 pub use object::{
     Bucket, CompleteRequest, CompletedPart, Object, ObjectInfo, PartInfo, PartSummary, PutRequest,
     UploadInfo, UploadRequest,
 };
-pub use shared::Parts;
+pub use shared::{Parts, Reach};
 pub use start::{StartError, StartReport};
 
 use journal::Journal;

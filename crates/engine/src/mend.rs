@@ -67,7 +67,7 @@ async fn mend_blob(
     let own = |(index, at): &&Placed| handle.positions[index.get()] == Some(*at);
     let bits = put.iter().filter(own).fold(0, |bits, (index, _)| bits | bit(*index));
     if bits != 0 {
-        shared.catalog.note_shards(row.blob(), bits, 0).await?;
+        shared.catalog.note_shards(row.blob(), &row.sites, bits, 0).await?;
     }
     Ok(put)
 }

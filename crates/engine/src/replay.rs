@@ -331,6 +331,7 @@ impl Shared {
             sites: Vec::new(),
             stored: 0,
             state: BlobState::Incomplete,
+            policy: None,
         };
         self.locate_shards(&mut row, &gathered, read, holders).await;
         let link = PackLink { blob, hash: pack::hash(&gathered.bytes) };
@@ -761,7 +762,7 @@ fn open_record(
 /// The scope that a record is sealed in.
 fn scope_of(record: &Record) -> RecordScope {
     let (tenant, bucket) = match record {
-        Record::Tenant(_) => return RecordScope::System,
+        Record::Tenant(_) | Record::Exclusion(_) => return RecordScope::System,
         Record::Bucket(it) => return RecordScope::Tenant(it.tenant),
         Record::BucketDeleted(it) => return RecordScope::Tenant(it.tenant),
         Record::Object(it) => (it.tenant, it.bucket),

@@ -17,7 +17,8 @@ use crate::transfers::Transfers;
 use havre_catalog::Catalog;
 use havre_codec::ErasureCode;
 use havre_model::ports::Ports;
-use havre_model::{BlobId, BucketId, Geometry};
+use havre_model::record::Excluded;
+use havre_model::{BlobId, BucketId, Geometry, SiteSet};
 use havre_policy::PlacementPolicy;
 use havre_seal::Keyring;
 use havre_sites::Fleet;
@@ -50,7 +51,14 @@ pub(crate) struct Shared {
     pub(crate) buckets: Cache<String, Arc<Bucket>>,
     pub(crate) transfers: Transfers,
     pub(crate) seqs: Seqs,
+    pub(crate) reach: Reach,
+    /// Held while exclusions change.
+    pub(crate) excluding: tokio::sync::Mutex<()>,
 }
+
+/// The sites that answer to whom, by the facts of today; `None` when nobody of the name is
+/// declared.
+pub type Reach = Arc<dyn Fn(&Excluded) -> Option<SiteSet> + Send + Sync>;
 
 /// What the engine is made of; `havre` puts it together.
 pub struct Parts {
@@ -68,11 +76,14 @@ pub struct Parts {
     pub default_policy: String,
     /// The gateway's name: its chains go by it.
     pub gateway: String,
+    /// Which sites an exclusion closes.
+    pub reach: Reach,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Result<Self, EngineError> {
-        let Parts { ports, catalog, fleet, keyring, policies, default_policy, gateway: _ } = parts;
+        let Parts { ports, catalog, fleet, keyring, policies, default_policy, gateway: _, reach } =
+            parts;
         let default_placement = policies
             .iter()
             .position(|policy| policy.name() == default_policy)
@@ -97,6 +108,8 @@ impl Shared {
             buckets: Cache::new(BUCKETS_CACHED_MAX),
             transfers: Transfers::default(),
             seqs: Seqs::default(),
+            reach,
+            excluding: tokio::sync::Mutex::default(),
         })
     }
 

@@ -9,7 +9,6 @@
 //! **Crash.** Starting again does the same again; a recovery goes on where it was.
 
 use crate::error::{EngineError, PutError};
-use crate::inflight::InFlight;
 use crate::journal::Journal;
 use crate::replay::{Progress, Replay, ReplayError, ReplayReport, Silent, is_away};
 use crate::shared::{Parts, Placement, Shared};
@@ -17,7 +16,7 @@ use crate::{Engine, Journals};
 use futures::future;
 use havre_catalog::{BlobState, CatalogError, ChainState};
 use havre_codec::pack;
-use havre_model::{ChainId, SiteId, SiteSet};
+use havre_model::{BlobId, ChainId, SiteId, SiteSet};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -141,6 +140,8 @@ impl Engine {
 
     async fn open_journals(&self, gateway: &str) -> Result<(), StartError> {
         let shared = &self.shared;
+        // Before anything is written.
+        shared.close_excluded().await?;
         let chains = open_chains(shared, gateway).await?;
         let ended = ended_chains(shared).await?;
         let all = chains.iter().chain(ended.iter().map(|(_, state)| state));
@@ -187,10 +188,15 @@ impl Engine {
         bring_up(&shared, progress, loss).await
     }
 
-    /// The register of blobs that are being written or read, for garbage collection.
+    /// Forgets where it thinks that the blob's shards are: they were moved.
+    pub fn shards_moved(&self, blob: BlobId) {
+        self.shared.blobs.remove(&blob);
+    }
+
+    /// Whether the blob is being written or read: garbage collection leaves it alone.
     #[must_use]
-    pub fn in_flight(&self) -> InFlight {
-        self.shared.in_flight.clone()
+    pub fn holds(&self, blob: BlobId) -> bool {
+        self.shared.in_flight.holds(blob)
     }
 }
 
@@ -219,6 +225,8 @@ async fn bring_up(
 ) -> Result<StartReport, StartError> {
     check_markers(shared).await?;
     install_keys(shared).await?;
+    // As far as is known yet: packs are mended on the way.
+    shared.close_excluded().await?;
     let chains = shared.catalog.chains().await?;
     let recovering = shared.catalog.is_recovering().await?;
     let blank = recovering || is_empty(shared).await?;

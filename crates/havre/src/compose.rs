@@ -11,10 +11,11 @@ use crate::config::{Config, SecretRef};
 use anyhow::{Context, Result, bail};
 use havre_catalog::{Catalog, Mode, Opened, SqliteCatalog};
 use havre_engine::replay::Progress;
-use havre_engine::{Engine, Parts, StartReport};
+use havre_engine::{Engine, Parts, Reach, StartReport};
 use havre_keeper::HeldBlobs;
-use havre_model::BlobId;
 use havre_model::ports::Ports;
+use havre_model::record::Excluded;
+use havre_model::{BlobId, SiteSet};
 use havre_seal::{Keyring, RootKey};
 use havre_sites::Fleet;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -106,6 +107,22 @@ pub fn parts(config: &Config, root: RootKey, catalog: Arc<dyn Catalog>) -> Resul
         policies: config.placement_policies(),
         default_policy: config.gateway.default_policy.clone(),
         gateway: GATEWAY.to_owned(),
+        reach: reach(config),
+    })
+}
+
+/// The sites that answer to a party, or that are named.
+fn reach(config: &Config) -> Reach {
+    let facts = config.facts().clone();
+    Arc::new(move |subject| match subject {
+        Excluded::Site(name) => {
+            let at = facts.sites().iter().position(|site| site.name == *name)?;
+            Some(SiteSet::EMPTY.with(at))
+        }
+        Excluded::Party(name) => match facts.named(name)[..] {
+            [party] => Some(facts.reach(party)),
+            _ => None,
+        },
     })
 }
 
@@ -129,12 +146,16 @@ pub fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// The engine's register of writers and readers, as the keeper asks it.
-pub struct InFlight(pub havre_engine::InFlight);
+/// The engine's writers and readers, as the keeper knows them.
+pub struct InFlight(pub Arc<Engine>);
 
 impl HeldBlobs for InFlight {
     fn holds(&self, blob: BlobId) -> bool {
         self.0.holds(blob)
+    }
+
+    fn moved(&self, blob: BlobId) {
+        self.0.shards_moved(blob);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The keeper's work: repair and garbage collection, beside the gateway, or garbage once by hand.
+//! The keeper's work: repair, relocation and garbage collection, beside the gateway, or garbage
+//! once by hand.
 //!
 //! **Invariant.** One process keeps: the one that holds the catalog and knows who writes and
 //! reads.
@@ -11,9 +12,17 @@
 use anyhow::{Context, Result};
 use havre::compose::{self, Gateway, InFlight};
 use havre::config::Config;
-use havre_keeper::{Collector, GcReport, RepairReport, Repairer};
+use havre_catalog::Catalog;
+use havre_engine::Engine;
+use havre_keeper::{
+    Busy, Collector, GcReport, HeldBlobs, Relocation, Relocator, RepairReport, Repairer, Throttle,
+};
+use havre_model::SiteSet;
 use havre_model::ports::Ports;
+use havre_policy::PlacementPolicy;
+use havre_sites::Fleet;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,57 +32,138 @@ const PAUSE: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// The pause between two passes of repair. A blob is repaired when it was incomplete twice.
 const REPAIR_PAUSE: Duration = Duration::from_secs(10);
+/// The pause between two looks for shards that have to move, and between two passes over all of
+/// them when nothing has changed.
+const RELOCATE_PAUSE: Duration = Duration::from_secs(2);
+const RELOCATE_EVERY: Duration = Duration::from_secs(3600);
 /// What repair reads from all sites together, where the configuration does not say.
 const REPAIR_BYTES_PER_SECOND: u64 = 128 << 20;
 
-fn collector(gateway: &Gateway) -> Collector {
-    Collector {
-        catalog: Arc::clone(&gateway.catalog),
-        fleet: Arc::clone(&gateway.fleet),
-        held: Arc::new(InFlight(gateway.engine.in_flight())),
-    }
+/// What all of the keeper's workers share.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    catalog: Arc<dyn Catalog>,
+    fleet: Arc<Fleet>,
+    engine: Arc<Engine>,
+    policies: Arc<[PlacementPolicy]>,
+    busy: Busy,
+    bytes_per_second: u64,
+    ports: Ports,
 }
 
-/// Passes, one after the other, for as long as the gateway runs.
-pub(crate) fn collect_for_ever(
-    gateway: &Gateway,
-    ports: Ports,
-) -> impl Future<Output = ()> + Send + 'static {
-    let collector = collector(gateway);
-    let engine = Arc::clone(&gateway.engine);
-    async move {
-        ports.runtime.sleep(FIRST_PAUSE).await;
+impl Keeper {
+    pub(crate) fn new(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
+        let rate = config.limits.repair_bytes_per_second;
+        Self {
+            catalog: Arc::clone(&gateway.catalog),
+            fleet: Arc::clone(&gateway.fleet),
+            engine: Arc::clone(&gateway.engine),
+            policies: config.placement_policies().into(),
+            busy: Busy::default(),
+            bytes_per_second: rate.unwrap_or(REPAIR_BYTES_PER_SECOND),
+            ports,
+        }
+    }
+
+    fn held(&self) -> Arc<dyn HeldBlobs> {
+        Arc::new(InFlight(Arc::clone(&self.engine)))
+    }
+
+    fn collector(&self) -> Collector {
+        Collector {
+            catalog: Arc::clone(&self.catalog),
+            fleet: Arc::clone(&self.fleet),
+            held: self.held(),
+            busy: self.busy.clone(),
+        }
+    }
+
+    fn repairer(&self) -> Repairer {
+        let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
+        let (policies, busy) = (Arc::clone(&self.policies), self.busy.clone());
+        Repairer::new(catalog, fleet, policies, busy, self.bytes_per_second, self.ports.clone())
+    }
+
+    fn relocator(&self) -> Relocator {
+        Relocator {
+            catalog: Arc::clone(&self.catalog),
+            fleet: Arc::clone(&self.fleet),
+            policies: Arc::clone(&self.policies),
+            held: self.held(),
+            busy: self.busy.clone(),
+            ports: self.ports.clone(),
+            throttle: Throttle::new(self.bytes_per_second),
+            waiting: HashMap::new(),
+        }
+    }
+
+    /// Collects garbage, pass after pass, for as long as the gateway runs.
+    pub(crate) async fn collect_for_ever(self) {
+        let collector = self.collector();
+        self.ports.runtime.sleep(FIRST_PAUSE).await;
         loop {
             // Without every acknowledged pack in the catalog, what is needed looks like an orphan.
-            if engine.fence().await {
+            if self.engine.fence().await {
                 match collector.collect().await {
                     Ok(report) => tell(&report),
                     Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
                 }
             }
-            ports.runtime.sleep(PAUSE).await;
+            self.ports.runtime.sleep(PAUSE).await;
         }
     }
-}
 
-/// Repairs what misses shards, for as long as the gateway runs.
-pub(crate) fn repair_for_ever(
-    gateway: &Gateway,
-    config: &Config,
-    ports: Ports,
-) -> impl Future<Output = ()> + Send + 'static {
-    let rate = config.limits.repair_bytes_per_second.unwrap_or(REPAIR_BYTES_PER_SECOND);
-    let (catalog, fleet) = (Arc::clone(&gateway.catalog), Arc::clone(&gateway.fleet));
-    let mut repairer =
-        Repairer::new(catalog, fleet, config.placement_policies(), rate, ports.clone());
-    async move {
+    /// Repairs what misses shards, for as long as the gateway runs.
+    pub(crate) async fn repair_for_ever(self) {
+        let mut repairer = self.repairer();
         loop {
-            ports.runtime.sleep(REPAIR_PAUSE).await;
+            self.ports.runtime.sleep(REPAIR_PAUSE).await;
             match repairer.pass().await {
                 Ok(report) => tell_repair(&report),
                 Err(error) => tracing::warn!(%error, "a repair pass failed"),
             }
         }
+    }
+
+    /// Moves what may not stay where it is, for as long as the gateway runs: at once while sites
+    /// are closed and not empty, and now and then because facts change with the configuration.
+    pub(crate) async fn relocate_for_ever(self) {
+        let mut relocator = self.relocator();
+        let mut seen = SiteSet::EMPTY;
+        let mut idle = Duration::MAX;
+        loop {
+            let closed = self.fleet.closed();
+            if self.engine.takes_writes() && (closed != seen || idle >= RELOCATE_EVERY) {
+                seen = closed;
+                match relocator.pass(&|| self.fleet.closed() == closed).await {
+                    Ok(progress) => {
+                        idle = if progress.done { Duration::ZERO } else { Duration::MAX };
+                        tell_relocation(&progress);
+                    }
+                    Err(error) => tracing::warn!(%error, "a pass of moving shards failed"),
+                }
+            }
+            self.ports.runtime.sleep(RELOCATE_PAUSE).await;
+            idle = idle.saturating_add(RELOCATE_PAUSE);
+        }
+    }
+}
+
+fn tell_relocation(progress: &Relocation) {
+    if progress.stuck > 0 {
+        let reason = &progress.reason;
+        tracing::warn!(blobs = progress.stuck, reason, "shards cannot be moved where they may be");
+    }
+    if progress.shards > 0 {
+        tracing::info!(
+            shards = progress.shards,
+            bytes = progress.bytes_stored,
+            deleted = progress.deleted,
+            waiting = progress.waiting,
+            left = progress.left,
+            done = progress.done,
+            "shards were moved"
+        );
     }
 }
 
@@ -131,7 +221,8 @@ pub(crate) async fn collect_once(config: &Config) -> Result<()> {
         gateway.engine.fence().await,
         "too many sites are away to know what is needed; bring them back first"
     );
-    let report = collector(&gateway).collect().await?;
+    let keeper = Keeper::new(&gateway, config, havre_sites::system::ports());
+    let report = keeper.collector().collect().await?;
     let counts = gateway.engine.counts().await?;
     let printed = Printed {
         garbage_deleted: report.garbage_deleted,

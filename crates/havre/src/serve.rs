@@ -7,7 +7,7 @@
 //!
 //! **Crash.** The next start replays what the catalog missed.
 
-use crate::keep;
+use crate::keep::Keeper;
 use anyhow::{Context, Result};
 use havre::compose::{self, Gateway};
 use havre::config::{Config, Listener};
@@ -53,8 +53,10 @@ pub(crate) async fn serve(
         announce(config, &endpoint(listener, address))?;
     }
     ports.runtime.spawn(Box::pin(gauges(Arc::clone(&gateway.engine), ports.clone())));
-    ports.runtime.spawn(Box::pin(keep::repair_for_ever(&gateway, config, ports.clone())));
-    ports.runtime.spawn(Box::pin(keep::collect_for_ever(&gateway, ports.clone())));
+    let keeper = Keeper::new(&gateway, config, ports.clone());
+    ports.runtime.spawn(Box::pin(keeper.clone().repair_for_ever()));
+    ports.runtime.spawn(Box::pin(keeper.clone().relocate_for_ever()));
+    ports.runtime.spawn(Box::pin(keeper.collect_for_ever()));
     tell_init();
     server.run(stop_signal()).await;
     tracing::info!("stopped");

@@ -7,13 +7,15 @@
 //!
 //! **Crash.** What was deleted and not forgotten is deleted again at the next pass.
 
+use crate::busy::Busy;
 use crate::plan::{ListedBlob, Plan, may_delete, plan_listed};
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
-use havre_catalog::{BlobRow, Catalog, CatalogError};
+use havre_catalog::{BlobRow, Catalog, CatalogError, ShardMove};
+use havre_codec::{BlobKeys, Layout, SHARD_HEADER_BYTES, shard};
 use havre_model::limits::SITE_LIST_PAGE_MAX;
-use havre_model::{BlobId, BlobName, ChainId};
-use havre_sites::{Fleet, Guarded, SiteError};
+use havre_model::{BlobId, BlobName, ChainId, ShardIndex};
+use havre_sites::{Fleet, Guarded, Health, SiteError};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -22,10 +24,13 @@ const GARBAGE_PAGE: usize = 256;
 /// Deletions under way at once.
 const DELETES_MAX: usize = 16;
 
-/// Says whether a writer or a reader holds a blob.
+/// Writers and readers: which blobs they hold, and where they think that shards are.
 pub trait HeldBlobs: Send + Sync {
     /// Whether somebody holds `blob` now.
     fn holds(&self, blob: BlobId) -> bool;
+
+    /// Shards of `blob` are elsewhere now: whoever begins to read it asks the catalog.
+    fn moved(&self, blob: BlobId);
 }
 
 /// What a pass did.
@@ -39,6 +44,10 @@ pub struct GcReport {
     pub orphans_deleted: u64,
     /// Shards without a record that a site did not delete.
     pub orphans_left: u64,
+    /// Shards that a site has and the catalog had elsewhere: they count where they are now.
+    pub strays_adopted: u64,
+    /// Shards at sites where the catalog has none, of which nothing could be said.
+    pub strays_left: u64,
     /// Shards of extents found at the sites and needed.
     pub extent_shards_needed: u64,
     /// Shards of packs found at the sites and needed.
@@ -55,6 +64,8 @@ pub struct Collector {
     pub fleet: Arc<Fleet>,
     /// Writers and readers.
     pub held: Arc<dyn HeldBlobs>,
+    /// What the keeper's workers are at.
+    pub busy: Busy,
 }
 
 impl Collector {
@@ -109,9 +120,14 @@ impl Collector {
         if !may_delete(row, self.held.holds(row.blob())) {
             return false;
         }
+        let Some(_claim) = self.busy.claim(row.blob()) else { return false };
+        let Ok(leftovers) = self.catalog.leftovers_of(row.blob()).await else { return false };
+        // Where its shards are may have changed since the row was read.
+        let Ok(Some(row)) = self.catalog.blob(row.blob()).await else { return false };
         let deletes: FuturesUnordered<_> = row
             .sites
             .iter()
+            .chain(&leftovers)
             .map(|site| async move {
                 match self.fleet.by_id(*site) {
                     Some((_, site)) => site.delete(&row.name).await.is_ok(),
@@ -169,7 +185,12 @@ impl Collector {
         }
         let held = self.held.holds(name.blob());
         let row = self.catalog.blob(name.blob()).await?;
-        match plan_listed(ListedBlob { held, row: row.as_ref() }) {
+        match plan_listed(ListedBlob { held, site: site.id(), row: row.as_ref() }) {
+            Plan::LookCloser => {
+                if let Some(row) = row {
+                    self.look_closer(site, &row, report).await?;
+                }
+            }
             Plan::Leave => match name {
                 BlobName::Extent(_) => report.extent_shards_needed += 1,
                 BlobName::Pack { .. } => report.pack_shards_needed += 1,
@@ -184,6 +205,76 @@ impl Collector {
         }
         Ok(())
     }
+}
+
+impl Collector {
+    /// A site shows a shard of a blob that the catalog has none of there. Where the shard is not
+    /// where the catalog has it, this is the one: moved before the catalog was lost, and adopted
+    /// now. Where it is, this is a copy that nobody needs.
+    async fn look_closer(
+        &self,
+        site: &Guarded,
+        row: &BlobRow,
+        report: &mut GcReport,
+    ) -> Result<(), CatalogError> {
+        let blob = row.blob();
+        let Some(_claim) = self.busy.claim(blob) else { return Ok(()) };
+        if self.catalog.leftovers_of(blob).await?.contains(&site.id()) {
+            // Relocation deletes it.
+            report.orphans_left += 1;
+            return Ok(());
+        }
+        // As it is now that nobody moves its shards.
+        let Some(row) = self.catalog.blob(blob).await? else { return Ok(()) };
+        if row.sites.contains(&site.id()) || self.held.holds(blob) {
+            return Ok(());
+        }
+        let Some(index) = shard_index(site, &row).await else {
+            report.strays_left += 1;
+            return Ok(());
+        };
+        let noted = row.sites[index.get()];
+        let there = match self.fleet.by_id(noted) {
+            Some((_, noted)) => shard_index(noted, &row).await == Some(index),
+            None => false,
+        };
+        if there {
+            match site.delete(&row.name).await {
+                Ok(()) => report.orphans_deleted += 1,
+                Err(_) => report.orphans_left += 1,
+            }
+            return Ok(());
+        }
+        let away = self.fleet.by_id(noted).is_some_and(|(_, it)| it.health() == Health::Down);
+        let closed =
+            self.fleet.by_id(site.id()).is_some_and(|(at, _)| self.fleet.closed().contains(at));
+        if away || closed {
+            report.strays_left += 1;
+            return Ok(());
+        }
+        let shift = ShardMove { index, from: noted, to: site.id() };
+        if self.catalog.intend_shards(blob, vec![site.id()]).await?
+            && self.catalog.move_shards(blob, vec![shift]).await?
+        {
+            tracing::info!(%blob, site = site.name(), "a shard was found at another site");
+            self.held.moved(blob);
+            report.strays_adopted += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Which shard of the blob a site has, if any, by its header and last chunk.
+async fn shard_index(site: &Guarded, row: &BlobRow) -> Option<ShardIndex> {
+    let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
+    let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes)?;
+    let bytes = site.read(&row.name, 0..SHARD_HEADER_BYTES as u64).await.ok()?;
+    let header = shard::parse_header(&bytes, row.blob()).ok()?;
+    let index = shard::verify_header(&keys, &header).then(|| header.index())?;
+    let last = layout.stripes() - 1;
+    let mut chunk = site.read(&row.name, layout.sealed_chunk_range(last)).await.ok()?;
+    keys.open_chunk(index, last, true, &mut chunk).ok()?;
+    Some(index)
 }
 
 async fn delete_orphan(site: &Guarded, name: &BlobName) -> Result<(), SiteError> {

@@ -1,17 +1,43 @@
-//! Works on blobs at the sites without being able to read them: repair and garbage collection.
+//! Works on blobs at the sites without being able to read them: repair, relocation and garbage
+//! collection.
 //!
 //! **Invariant.** This crate reaches no customer key: `layers.toml` proves that it links neither
 //! `seal` nor `engine`. A blob is deleted only when no version, part, writer or reader needs it
 //! (I6).
 //!
-//! **Deliberately absent.** Scrub, drain and compaction of packs, until their issue.
+//! **Deliberately absent.** Scrub and compaction of packs, until their issue.
 //!
 //! **Crash.** A pass that dies is begun again; deleting twice is deleting once.
 
+mod busy;
 pub mod execute;
 pub mod plan;
 mod rebuild;
+pub mod relocate;
 pub mod repair;
+mod throttle;
 
+pub use busy::Busy;
 pub use execute::{Collector, GcReport, HeldBlobs};
+pub use relocate::{Relocation, Relocator};
 pub use repair::{RepairReport, Repairer};
+pub use throttle::Throttle;
+
+use havre_catalog::BlobRow;
+use havre_sites::Fleet;
+use rebuild::{Source, bit};
+
+/// The stored shards of a blob, best sites first.
+fn sources<'a>(fleet: &'a Fleet, row: &BlobRow) -> Vec<Source<'a>> {
+    let ranking = fleet.ranking();
+    let rank = |position: usize| ranking.iter().position(|ranked| *ranked == position);
+    let stored = row.geometry.indices().filter(|index| row.stored & bit(*index) != 0);
+    let mut sources: Vec<(Option<usize>, Source<'a>)> = stored
+        .filter_map(|index| {
+            let (position, site) = fleet.by_id(row.sites[index.get()])?;
+            Some((rank(position), Source { index, site }))
+        })
+        .collect();
+    sources.sort_by_key(|(rank, _)| *rank);
+    sources.into_iter().map(|(_, source)| source).collect()
+}

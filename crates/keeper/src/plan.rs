@@ -8,7 +8,7 @@
 //! **Crash.** Nothing is kept.
 
 use havre_catalog::{BlobRow, BlobState};
-use havre_model::ShardIndex;
+use havre_model::{ShardIndex, SiteId};
 
 /// What is known of a blob that a site lists.
 ///
@@ -18,6 +18,8 @@ use havre_model::ShardIndex;
 pub struct ListedBlob<'a> {
     /// Whether a writer or a reader holds it.
     pub held: bool,
+    /// The site that lists it.
+    pub site: SiteId,
     /// What the catalog has of it.
     pub row: Option<&'a BlobRow>,
 }
@@ -27,15 +29,22 @@ pub struct ListedBlob<'a> {
 pub enum Plan {
     /// It is needed, in use, or garbage that the catalog lists itself.
     Leave,
+    /// The blob is needed, and the catalog has none of its shards at this site.
+    LookCloser,
     /// No record names it: a write that died, or a pack that is off its chain.
     DeleteOrphan,
 }
 
 /// Decides about a listed blob.
 #[must_use]
-pub const fn plan_listed(blob: ListedBlob<'_>) -> Plan {
+pub fn plan_listed(blob: ListedBlob<'_>) -> Plan {
     match blob {
-        ListedBlob { held: false, row: None } => Plan::DeleteOrphan,
+        ListedBlob { held: false, row: None, .. } => Plan::DeleteOrphan,
+        ListedBlob { held: false, site, row: Some(row) }
+            if row.state != BlobState::Garbage && !row.sites.contains(&site) =>
+        {
+            Plan::LookCloser
+        }
         _ => Plan::Leave,
     }
 }
@@ -74,19 +83,26 @@ mod tests {
             sites: Vec::new(),
             stored: 0,
             state,
+            policy: None,
         }
     }
 
     #[test]
     fn only_what_nobody_knows_and_nobody_holds_is_an_orphan() {
-        let known = row(BlobState::Whole);
+        let site = SiteId::from_bytes([5; 8]);
+        let here = BlobRow { sites: vec![site], ..row(BlobState::Whole) };
+        let (elsewhere, garbage) = (row(BlobState::Whole), row(BlobState::Garbage));
         for (held, row, plan) in [
             (false, None, Plan::DeleteOrphan),
             (true, None, Plan::Leave),
-            (false, Some(&known), Plan::Leave),
-            (true, Some(&known), Plan::Leave),
+            (false, Some(&here), Plan::Leave),
+            (true, Some(&here), Plan::Leave),
+            (false, Some(&elsewhere), Plan::LookCloser),
+            (true, Some(&elsewhere), Plan::Leave),
+            (false, Some(&garbage), Plan::Leave),
         ] {
-            assert_eq!(plan_listed(ListedBlob { held, row }), plan, "{held} {}", row.is_some());
+            let listed = ListedBlob { held, site, row };
+            assert_eq!(plan_listed(listed), plan, "{held} {}", row.is_some());
         }
     }
 

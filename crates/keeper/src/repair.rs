@@ -5,12 +5,15 @@
 //! after its site has confirmed it. Nothing that is readable is deleted.
 //!
 //! **Deliberately absent.** Moving shards to other sites, for sites that left or facts that
-//! changed: such blobs are counted as waiting. Customer keys: the second lock is enough.
+//! changed: [`crate::relocate`]. Customer keys: the second lock is enough.
 //!
 //! **Crash.** The catalog knows what is incomplete; the next pass goes on with it.
 
+use crate::busy::Busy;
 use crate::plan::{missing, spare};
-use crate::rebuild::{Rebuilt, Source, Target, bit, rebuild};
+use crate::rebuild::{Rebuilt, Target, bit, rebuild};
+use crate::sources;
+use crate::throttle::Throttle;
 use futures::future;
 use havre_catalog::{BlobRow, Catalog, CatalogError};
 use havre_codec::{BlobKeys, SHARD_HEADER_BYTES, shard};
@@ -20,7 +23,6 @@ use havre_policy::{Permit, PlacementPolicy};
 use havre_sites::{Fleet, Guarded, Health};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Incomplete blobs that a pass looks at; what is beyond them waits for the next pass.
 const BLOBS_MAX: usize = 16 * 1024;
@@ -40,10 +42,10 @@ pub struct RepairReport {
     pub shards: u64,
     /// Bytes of shards that were read for it.
     pub bytes_read: u64,
-    /// Blobs that wait: for a site that is away, or because they were incomplete only now.
+    /// Blobs that wait: for a site that is away, to be moved, or because they were incomplete only
+    /// now.
     pub waiting: u64,
-    /// Blobs whose missing shards no policy permits where they were: sites that left the
-    /// configuration, or facts that changed.
+    /// Blobs whose missing shards no policy permits where they were: facts that changed.
     pub refused: u64,
     /// Blobs of which fewer than `k` shards could be read.
     pub unreadable: u64,
@@ -53,7 +55,8 @@ pub struct RepairReport {
 pub struct Repairer {
     catalog: Arc<dyn Catalog>,
     fleet: Arc<Fleet>,
-    policies: Vec<PlacementPolicy>,
+    policies: Arc<[PlacementPolicy]>,
+    busy: Busy,
     throttle: Throttle,
     ports: Ports,
     /// Blobs that were incomplete in the pass before. The last shards of a write arrive after its
@@ -74,13 +77,13 @@ impl Repairer {
     pub fn new(
         catalog: Arc<dyn Catalog>,
         fleet: Arc<Fleet>,
-        policies: Vec<PlacementPolicy>,
+        policies: Arc<[PlacementPolicy]>,
+        busy: Busy,
         bytes_per_second: u64,
         ports: Ports,
     ) -> Self {
-        let throttle =
-            Throttle { bytes_per_second: bytes_per_second.max(1), free_at: Duration::ZERO };
-        Self { catalog, fleet, policies, throttle, ports, seen: HashSet::new() }
+        let throttle = Throttle::new(bytes_per_second);
+        Self { catalog, fleet, policies, busy, throttle, ports, seen: HashSet::new() }
     }
 
     /// One pass over the blobs that were incomplete at the pass before and still are, the most
@@ -135,11 +138,16 @@ impl Repairer {
     }
 
     async fn repair(&self, row: &BlobRow) -> Fate {
+        let Some(_claim) = self.busy.claim(row.blob()) else { return Fate::Waits };
+        let closed = self.fleet.closed();
         let mut waits = false;
         let mut targets = Vec::new();
         for index in missing(row) {
-            let Some((_, site)) = self.fleet.by_id(row.sites[index.get()]) else {
-                return Fate::Refused;
+            // Of a site that takes no more, or is configured no more, the shard moves to another.
+            let site = self.fleet.by_id(row.sites[index.get()]);
+            let Some((_, site)) = site.filter(|(at, _)| !closed.contains(*at)) else {
+                waits = true;
+                continue;
             };
             if site.health() == Health::Down {
                 waits = true;
@@ -153,7 +161,7 @@ impl Repairer {
         if targets.is_empty() {
             return if waits { Fate::Waits } else { Fate::Repaired(Rebuilt::default()) };
         }
-        let mut rebuilt = rebuild(row, self.sources(row), targets).await;
+        let mut rebuilt = rebuild(row, sources(&self.fleet, row), targets).await;
         if rebuilt.taken != 0 {
             self.retake(row, &mut rebuilt).await;
         }
@@ -177,7 +185,7 @@ impl Repairer {
             };
             targets.push(Target { index, site, permit });
         }
-        let again = rebuild(row, self.sources(row), targets).await;
+        let again = rebuild(row, sources(&self.fleet, row), targets).await;
         rebuilt.stored |= again.stored;
         rebuilt.bad |= again.bad;
         rebuilt.bytes_read += again.bytes_read;
@@ -191,21 +199,6 @@ impl Repairer {
         let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
         let header = shard::parse_header(&bytes, row.blob());
         header.is_ok_and(|header| shard::verify_header(&keys, &header) && header.index() != index)
-    }
-
-    /// The stored shards, best sites first.
-    fn sources(&self, row: &BlobRow) -> Vec<Source<'_>> {
-        let ranking = self.fleet.ranking();
-        let rank = |position: usize| ranking.iter().position(|ranked| *ranked == position);
-        let stored = row.geometry.indices().filter(|index| row.stored & bit(*index) != 0);
-        let mut sources: Vec<(Option<usize>, Source<'_>)> = stored
-            .filter_map(|index| {
-                let (position, site) = self.fleet.by_id(row.sites[index.get()])?;
-                Some((rank(position), Source { index, site }))
-            })
-            .collect();
-        sources.sort_by_key(|(rank, _)| *rank);
-        sources.into_iter().map(|(_, source)| source).collect()
     }
 
     /// A permit for a missing shard at its own site. A blob does not say which policy it is under:
@@ -253,7 +246,7 @@ impl Repairer {
             report.waiting += u64::from(!rebuilt.too_few && rebuilt.failed != 0);
             return Ok(());
         }
-        self.catalog.note_shards(row.blob(), rebuilt.stored, rebuilt.bad).await?;
+        self.catalog.note_shards(row.blob(), &row.sites, rebuilt.stored, rebuilt.bad).await?;
         let now = (row.stored | rebuilt.stored) & !rebuilt.bad;
         if now.count_ones() as usize == row.geometry.total() {
             report.whole += 1;
@@ -261,43 +254,5 @@ impl Repairer {
             report.waiting += u64::from(!rebuilt.too_few);
         }
         Ok(())
-    }
-}
-
-/// Spreads what is read over time.
-struct Throttle {
-    bytes_per_second: u64,
-    /// When the bytes read so far are paid for.
-    free_at: Duration,
-}
-
-impl Throttle {
-    /// How long to wait before more may be read.
-    fn wait(&self, now: Duration) -> Duration {
-        self.free_at.saturating_sub(now)
-    }
-
-    fn took(&mut self, now: Duration, bytes: u64) {
-        let millis = bytes.saturating_mul(1000) / self.bytes_per_second;
-        // A batch's own time counts, idle time before it does not.
-        self.free_at = self.free_at.max(now.saturating_sub(Duration::from_secs(1)))
-            + Duration::from_millis(millis);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reading_is_spread_over_time() {
-        let mut throttle = Throttle { bytes_per_second: 1000, free_at: Duration::ZERO };
-        let now = Duration::from_secs(10);
-        assert_eq!(throttle.wait(now), Duration::ZERO);
-        throttle.took(now, 3000);
-        assert_eq!(throttle.wait(now), Duration::from_secs(2), "a second of credit, then the rate");
-        throttle.took(now, 1000);
-        assert_eq!(throttle.wait(now), Duration::from_secs(3));
-        assert_eq!(throttle.wait(Duration::from_secs(60)), Duration::ZERO);
     }
 }

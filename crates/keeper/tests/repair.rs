@@ -4,7 +4,7 @@ mod support;
 
 use bytes::Bytes;
 use havre_catalog::{BlobRow, BlobState};
-use havre_keeper::{RepairReport, Repairer};
+use havre_keeper::{Busy, RepairReport, Repairer};
 use havre_sites::fault::Fault;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn missing_shards_are_made_anew_byte_for_byte() {
             for index in (0..6).filter(|index| lost & 1 << index != 0) {
                 tamper(&world, &row, index, None);
             }
-            world.catalog.note_shards(row.blob(), 0, lost).await.expect("noted");
+            world.catalog.note_shards(row.blob(), &row.sites, 0, lost).await.expect("noted");
             let report = repair(&mut world.repairer()).await;
             assert_eq!((report.whole, report.shards), (1, u64::from(lost.count_ones())));
             let after: Vec<_> = (0..6).map(|index| world.shard(&row, index)).collect();
@@ -100,7 +100,7 @@ async fn bad_shards_are_found_while_reading_and_replaced() {
     for index in [0, 1, 2] {
         tamper(&world, &row, index, None);
     }
-    world.catalog.note_shards(row.blob(), 0, 0b111).await.expect("noted");
+    world.catalog.note_shards(row.blob(), &row.sites, 0, 0b111).await.expect("noted");
     let mut repairer = world.repairer();
     let report = repair(&mut repairer).await;
     assert_eq!((report.unreadable, report.shards), (1, 0), "two good shards are too few");
@@ -108,7 +108,7 @@ async fn bad_shards_are_found_while_reading_and_replaced() {
     assert_eq!(world.holders(&row), 0b11_1000, "nothing is deleted that could not be replaced");
     // One that was thought lost is back.
     tamper(&world, &row, 2, good[2].clone());
-    world.catalog.note_shards(row.blob(), 0b100, 0).await.expect("noted");
+    world.catalog.note_shards(row.blob(), &row.sites, 0b100, 0).await.expect("noted");
     let report = repairer.pass().await.expect("a pass");
     assert_eq!((report.whole, report.shards), (1, 3), "{report:?}");
     let after: Vec<_> = (0..6).map(|index| world.shard(&row, index)).collect();
@@ -121,7 +121,8 @@ async fn nothing_goes_where_no_policy_permits_it() {
     let row = world.pack(0b1_1111, Vec::new()).await;
     let (catalog, fleet) = (Arc::clone(&world.catalog), Arc::clone(&world.fleet));
     let ports = havre_sites::system::ports();
-    let mut repairer = Repairer::new(catalog, fleet, Vec::new(), u64::MAX, ports);
+    let mut repairer =
+        Repairer::new(catalog, fleet, Arc::from([]), Busy::default(), u64::MAX, ports);
     let report = repair(&mut repairer).await;
     assert_eq!((report.refused, report.shards), (1, 0), "{report:?}");
     assert_eq!(world.holders(&row), 0b1_1111);

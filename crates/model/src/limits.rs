@@ -31,6 +31,8 @@ pub const EXTENT_BYTES_MAX: u64 = EXTENT_SEGMENTS_MAX * SEALED_SEGMENT_BYTES as 
 pub const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// A record before sealing: an inline object with its metadata, or the largest manifest.
 pub const RECORD_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// The reason given for an exclusion, and the name of who is excluded.
+pub const REASON_BYTES_MAX: usize = 1024;
 /// Sum of the records of one pack.
 pub const PACK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records of one pack.

@@ -10,7 +10,9 @@
 //!
 //! **Crash.** A record is durable with its pack or does not exist.
 
-use crate::limits::{INLINE_BYTES_MAX, KEY_BYTES_MAX, PARTS_MAX, RECORD_BYTES_MAX};
+use crate::limits::{
+    INLINE_BYTES_MAX, KEY_BYTES_MAX, PARTS_MAX, REASON_BYTES_MAX, RECORD_BYTES_MAX,
+};
 use crate::{BlobId, BucketId, Geometry, Seq, SiteId, TenantId, Timestamp, UploadId, VersionId};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
@@ -154,6 +156,41 @@ pub enum Record {
     Part(PartRecord),
     /// A multipart upload was given up.
     UploadAborted(UploadAborted),
+    /// A party or a site was excluded from holding shards, or admitted again.
+    Exclusion(ExclusionRecord),
+}
+
+/// Who may hold no shards any more: the packs say it, so that a gateway on a blank machine knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExclusionRecord {
+    /// Who.
+    pub subject: Excluded,
+    /// False when it is admitted again.
+    pub in_force: bool,
+    /// Why, in the words of whoever decided it; at most [`REASON_BYTES_MAX`] bytes.
+    pub reason: String,
+    /// When it was decided.
+    pub decided: Timestamp,
+    /// By when its sites should hold nothing any more.
+    pub deadline: Option<Timestamp>,
+}
+
+/// Who is excluded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Excluded {
+    /// Every site that answers to this party, now or as the declared facts change: `kind:name`.
+    Party(String),
+    /// One site, by its configured name.
+    Site(String),
+}
+
+impl fmt::Display for Excluded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Party(party) => f.write_str(party),
+            Self::Site(site) => write!(f, "site:{site}"),
+        }
+    }
 }
 
 /// A tenant.
@@ -523,6 +560,15 @@ fn check_limits(record: &Record, inline: &[u8]) -> Result<(), RecordError> {
         },
         Record::Part(part) => {
             check_part(&part.part)?;
+            0
+        }
+        Record::Exclusion(exclusion) => {
+            let text = match &exclusion.subject {
+                Excluded::Party(text) | Excluded::Site(text) => text,
+            };
+            if exclusion.reason.len() > REASON_BYTES_MAX || text.len() > REASON_BYTES_MAX {
+                return Err(RecordError::OutOfLimit("exclusion"));
+            }
             0
         }
         _ => 0,

@@ -366,6 +366,19 @@ pub enum PlaceError {
         /// The site.
         site: SiteId,
     },
+    /// Too few sites are open for a placement within the guarantee.
+    #[error(
+        "policy {policy:?} cannot place a {geometry} blob within its guarantee on the {open} sites \
+         that are open to it; add sites, or admit some again"
+    )]
+    NoPlacement {
+        /// The policy.
+        policy: String,
+        /// Sites that are eligible and not closed.
+        open: usize,
+        /// The policy's geometry.
+        geometry: Geometry,
+    },
     /// The site already has a shard of this blob.
     #[error("site {site} already holds a shard of this blob")]
     AlreadyHolds {

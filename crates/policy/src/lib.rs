@@ -37,6 +37,7 @@ pub mod names;
 mod party;
 mod permit;
 mod placement;
+mod rearrange;
 mod search;
 mod share;
 mod what_if;
@@ -60,6 +61,7 @@ pub use permit::Permit;
 #[cfg(feature = "testing")]
 pub use permit::testing;
 pub use placement::{OnOutage, PlacementPolicy, PolicySpec, Strictness};
+pub use rearrange::{Arrangement, Misplaced};
 pub use share::{Bound, Chains, ControlRule, Share};
 pub use what_if::{Change, ChangeError};
 pub use why::{Holder, Link, Step, Tie};

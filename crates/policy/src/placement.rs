@@ -204,7 +204,7 @@ impl PlacementPolicy {
     }
 
     /// The widest reaches of the coalitions that must be unable to do this.
-    pub(crate) fn widest(&self, harm: Harm) -> impl Iterator<Item = &(SiteSet, CoalitionId)> {
+    pub(crate) fn widest(&self, harm: Harm) -> core::slice::Iter<'_, (SiteSet, CoalitionId)> {
         match harm {
             Harm::Read => self.readers.iter(),
             Harm::CutOff => self.cutters.iter(),
@@ -233,14 +233,27 @@ impl PlacementPolicy {
 
     /// A permit for each shard of `blob`, by index, each at a site of its own, such that the
     /// guarantee holds when all are stored. `ranking` has positions of sites, best first; a site it
-    /// leaves out is worse than all it has. Which site gets which index turns with the blob's id,
-    /// so that data shards, which are read first, spread evenly.
+    /// leaves out is worse than all it has. The sites in `closed` get none. Which site gets which
+    /// index turns with the blob's id, so that data shards, which are read first, spread evenly.
     ///
     /// # Errors
-    /// None today: the policy has proved that there is a placement.
-    pub fn place(&self, ranking: &[usize], blob: BlobId) -> Result<Vec<Permit>, PlaceError> {
+    /// [`PlaceError::NoPlacement`] when too many sites are closed; with none closed there is a
+    /// placement, as the policy has proved.
+    pub fn place(
+        &self,
+        ranking: &[usize],
+        closed: SiteSet,
+        blob: BlobId,
+    ) -> Result<Vec<Permit>, PlaceError> {
         let total = self.geometry.total();
-        let sites = self.choose_sites(ranking);
+        let sites = match closed.intersection(self.eligible).is_empty() {
+            true => self.choose_sites(ranking),
+            false => {
+                let open = self.eligible.minus(closed);
+                let order: Vec<usize> = ranking.iter().copied().chain(open.iter()).collect();
+                self.choose_open(&order, open).ok_or_else(|| self.no_placement(closed))?
+            }
+        };
         let mut positions = [0_usize; SHARDS_PER_BLOB_MAX];
         for (slot, position) in sites.iter().enumerate() {
             positions[slot] = position;
@@ -251,6 +264,26 @@ impl PlacementPolicy {
             Permit::new(self.site_ids[position], blob, index)
         };
         Ok(self.geometry.indices().map(permit).collect())
+    }
+
+    /// Whether a blob can be placed within the guarantee while these sites are closed.
+    #[must_use]
+    pub fn can_place_without(&self, closed: SiteSet) -> bool {
+        let open = self.eligible.minus(closed);
+        let order: Vec<usize> = open.iter().collect();
+        self.choose_open(&order, open).is_some()
+    }
+
+    pub(crate) fn limits(&self) -> &[Limit] {
+        &self.limits
+    }
+
+    pub(crate) const fn alike(&self) -> &Alike {
+        &self.alike
+    }
+
+    pub(crate) fn site_id(&self, position: usize) -> SiteId {
+        self.site_ids[position]
     }
 
     /// The one site where [`Self::place`] puts a shard of `blob`, whatever the ranking: known when

@@ -212,7 +212,8 @@ fn placement_prefers_the_ranking_as_far_as_the_guarantee_allows() {
     let sites = codes.iter().enumerate().map(|(n, code)| site(&format!("s{n}"), "o", code));
     let facts = Facts::new(sites.collect(), vec![operator("o")], 0.25).expect("sound");
     let policy = policy(&facts, 3, 3).expect("two of each fit");
-    let permits = policy.place(&[2, 1, 0, 8, 7, 6], blob(3)).expect("there is a placement");
+    let permits =
+        policy.place(&[2, 1, 0, 8, 7, 6], SiteSet::EMPTY, blob(3)).expect("there is a placement");
     let mut sites = sites_of(&facts, &permits);
     sites.sort_unstable();
     // s0 would be XA's third, s6 XC's; the unranked s3 and s4 come in.
@@ -231,7 +232,7 @@ fn a_greedy_choice_that_leads_nowhere_is_taken_back() {
     let cannot_read = vec![with_a("y"), with_a("z")];
     let guarantee = GuaranteeSpec { cannot_read, cannot_cut_off: vec![] };
     let policy = PlacementPolicy::new(&facts, spec(2, 0, guarantee)).expect("b and c fit");
-    let permits = policy.place(&[0, 1, 2], blob(0)).expect("there is a placement");
+    let permits = policy.place(&[0, 1, 2], SiteSet::EMPTY, blob(0)).expect("there is a placement");
     let mut sites = sites_of(&facts, &permits);
     sites.sort_unstable();
     assert_eq!(sites, [1, 2]);
@@ -243,7 +244,8 @@ fn every_site_gets_every_index_about_equally_often() {
     let policy = policy(&facts, 3, 3).expect("the guarantee holds");
     let mut counts = [[0_u32; 6]; 6];
     for number in 0..6000 {
-        let permits = policy.place(&[], blob(number)).expect("there is a placement");
+        let permits =
+            policy.place(&[], SiteSet::EMPTY, blob(number)).expect("there is a placement");
         for (shard, position) in sites_of(&facts, &permits).into_iter().enumerate() {
             assert_eq!(permits[shard].index().get(), shard);
             assert_eq!(permits[shard].blob(), blob(number));
@@ -284,7 +286,7 @@ fn twenty_sites_and_sixty_parties_are_decided() {
         cannot_cut_off: vec![any(PartyKind::Jurisdiction, 2), any(PartyKind::Operator, 3)],
     };
     let policy = PlacementPolicy::new(&facts, spec(6, 6, guarantee)).expect("it holds");
-    let permits = policy.place(&[], blob(1)).expect("there is a placement");
+    let permits = policy.place(&[], SiteSet::EMPTY, blob(1)).expect("there is a placement");
     let holders = sites_of(&facts, &permits).into_iter().collect();
     assert_eq!(policy.could_read(holders), None);
     assert_eq!(policy.acknowledges(holders), Acknowledgement::Within);

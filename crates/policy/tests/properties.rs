@@ -8,8 +8,8 @@ mod common;
 use common::{blob, index, sites_of, subsets};
 use havre_model::{Geometry, SiteSet};
 use havre_policy::{
-    Acknowledgement, CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts, Ownership,
-    PartyKind, PlaceError, PlacementPolicy, PolicyError, PolicySpec, Share, SiteFacts,
+    Acknowledgement, Arrangement, CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts,
+    Ownership, PartyKind, PlaceError, PlacementPolicy, PolicyError, PolicySpec, Share, SiteFacts,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -244,7 +244,8 @@ proptest! {
         let facts = facts(&case);
         let Ok(policy) = PlacementPolicy::new(&facts, case.spec.clone()) else { return Ok(()) };
         let oracle = Oracle::new(&case);
-        let permits = policy.place(&case.ranking, blob(case.number)).expect("proved possible");
+        let place = || policy.place(&case.ranking, SiteSet::EMPTY, blob(case.number));
+        let permits = place().expect("proved possible");
         let sites = sites_of(&facts, &permits);
         let holders: SiteSet = sites.iter().copied().collect();
         prop_assert_eq!(permits.len(), oracle.total);
@@ -268,8 +269,75 @@ proptest! {
         };
         let best = oracle.placements().map(ranks).min();
         prop_assert_eq!(Some(ranks(holders)), best);
-        let again = policy.place(&case.ranking, blob(case.number)).expect("proved possible");
-        prop_assert_eq!(again, permits);
+        prop_assert_eq!(place().expect("proved possible"), permits);
+    }
+
+    #[test]
+    fn i1_i2_what_may_not_stay_goes_where_the_guarantee_holds_all_the_while(
+        case in case(),
+        order in any::<[u8; 16]>(),
+        (closed, left, lost) in (any::<u16>(), any::<u16>(), any::<u16>()),
+    ) {
+        let facts = facts(&case);
+        let Ok(policy) = PlacementPolicy::new(&facts, case.spec.clone()) else { return Ok(()) };
+        let oracle = Oracle::new(&case);
+        let some = |bits: u16| -> SiteSet {
+            facts.all().iter().filter(|site| bits & 1 << (site % 16) != 0).collect()
+        };
+        // Anywhere at all: what is stored now may have been placed under other facts.
+        let mut sites: Vec<usize> = facts.all().iter().collect();
+        sites.sort_by_key(|site| order[site % 16]);
+        let positions: Vec<Option<usize>> = (0..oracle.total)
+            .map(|index| sites.get(index).copied().filter(|_| lost & 1 << (index % 16) == 0))
+            .collect();
+        let present: SiteSet = positions.iter().flatten().copied().collect();
+        let leftovers = some(left & left.rotate_left(3)).minus(present);
+        let closed = some(closed & closed.rotate_left(5));
+        let now = Arrangement { positions: &positions, leftovers };
+        let open = oracle.eligible.minus(closed);
+        let sound = present.len() == oracle.total
+            && present.is_subset(open)
+            && oracle.nobody_reads(present)
+            && oracle.nobody_cuts_off(present);
+        prop_assert_eq!(policy.misplaced(&now, closed).is_none(), sound);
+        let holders = present.union(leftovers);
+        match policy.rearrange(blob(case.number), &now, closed, &case.ranking) {
+            Ok(permits) => {
+                prop_assert_eq!(permits.is_empty(), sound);
+                let new: SiteSet = sites_of(&facts, &permits).into_iter().collect();
+                prop_assert_eq!(new.len(), permits.len());
+                prop_assert!(new.intersection(holders).is_empty(), "it has a shard already");
+                let mut then: Vec<Option<usize>> = positions.clone();
+                for (permit, site) in permits.iter().zip(sites_of(&facts, &permits)) {
+                    then[permit.index().get()] = Some(site);
+                }
+                let then: SiteSet = then.into_iter().flatten().collect();
+                prop_assert_eq!(then.len(), oracle.total);
+                prop_assert!(then.is_subset(open));
+                prop_assert!(oracle.nobody_reads(then) && oracle.nobody_cuts_off(then));
+                // Meanwhile nobody comes to read who gets a shard by this.
+                let meanwhile = holders.union(new);
+                for reach in oracle.readers.iter().filter(|it| !it.intersection(new).is_empty()) {
+                    prop_assert!(reach.intersection(meanwhile).len() < oracle.k);
+                }
+                // No more is moved than has to be.
+                let kept = then.intersection(present).len();
+                let most = oracle
+                    .placements()
+                    .filter(|it| it.is_subset(open.minus(leftovers)))
+                    .map(|it| it.intersection(present).len())
+                    .max();
+                prop_assert!(kept <= most.unwrap_or_default());
+            }
+            Err(PlaceError::NoPlacement { .. }) => {
+                let free = open.minus(leftovers);
+                prop_assert!(oracle.placements().all(|it| !it.is_subset(free)));
+            }
+            Err(PlaceError::CouldRead { .. }) => prop_assert!(!sound),
+            Err(other) => prop_assert!(false, "{}", other),
+        }
+        let possible = oracle.placements().any(|it| it.is_subset(open));
+        prop_assert_eq!(policy.can_place_without(closed), possible);
     }
 
     #[test]
@@ -278,7 +346,7 @@ proptest! {
         let Ok(policy) = PlacementPolicy::new(&facts, case.spec.clone()) else { return Ok(()) };
         let oracle = Oracle::new(&case);
         let blob = blob(case.number);
-        let permits = policy.place(&case.ranking, blob).expect("proved possible");
+        let permits = policy.place(&case.ranking, SiteSet::EMPTY, blob).expect("proved possible");
         for permit in permits {
             let home = policy.home(blob, permit.index());
             prop_assert_eq!(home.is_some(), oracle.eligible.len() == oracle.total);

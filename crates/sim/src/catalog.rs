@@ -17,8 +17,9 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use havre_catalog::{
-    AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ListPage,
-    ListQuery, PartRow, SqliteCatalog, TenantRow, UploadRow, UploadsPage, UploadsQuery, VersionRow,
+    AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ExclusionRow,
+    JobRow, Leftover, ListPage, ListQuery, PartRow, ShardMove, SqliteCatalog, TenantRow, UploadRow,
+    UploadsPage, UploadsQuery, VersionRow,
 };
 use havre_model::record::ObjectKey;
 use havre_model::{BlobId, BucketId, ChainId, SiteId, TenantId, UploadId, VersionId};
@@ -33,7 +34,11 @@ type Result<T> = std::result::Result<T, CatalogError>;
 #[derive(Clone)]
 enum Change {
     Apply(Box<AppliedPack>),
-    Note(BlobId, u32, u32),
+    Note(BlobId, Vec<SiteId>, u32, u32),
+    Intend(BlobId, Vec<SiteId>),
+    Move(BlobId, Vec<ShardMove>),
+    ForgetLeftover(Leftover),
+    Job(JobRow),
     Forget(BlobId),
     Reserve(u64),
     OpenChain(String, String, ChainId),
@@ -45,15 +50,27 @@ enum Change {
 impl Change {
     /// Whether it was synced before it was reported.
     const fn is_durable(&self) -> bool {
-        !matches!(self, Self::Apply(_) | Self::Note(..) | Self::Forget(_))
+        !matches!(
+            self,
+            Self::Apply(_)
+                | Self::Note(..)
+                | Self::Forget(_)
+                | Self::Intend(..)
+                | Self::Move(..)
+                | Self::ForgetLeftover(_)
+        )
     }
 
     async fn redo(self, catalog: &SqliteCatalog) -> Result<()> {
         match self {
             Self::Apply(pack) => catalog.apply(*pack).await,
-            Self::Note(blob, stored, lost) => {
-                catalog.note_shards(blob, stored, lost).await.map(drop)
+            Self::Note(blob, sites, stored, lost) => {
+                catalog.note_shards(blob, &sites, stored, lost).await.map(drop)
             }
+            Self::Intend(blob, sites) => catalog.intend_shards(blob, sites).await.map(drop),
+            Self::Move(blob, moves) => catalog.move_shards(blob, moves).await.map(drop),
+            Self::ForgetLeftover(leftover) => catalog.forget_leftover(leftover).await,
+            Self::Job(job) => catalog.put_job(job).await,
             Self::Forget(blob) => catalog.forget_blob(blob).await.map(drop),
             Self::Reserve(count) => catalog.reserve_seqs(count).await.map(drop),
             Self::OpenChain(gateway, policy, proposed) => {
@@ -311,11 +328,74 @@ impl Catalog for SimCatalog {
         self.catalog.blobs(after, limit).await
     }
 
-    async fn note_shards(&self, blob: BlobId, stored: u32, lost: u32) -> Result<bool> {
+    async fn note_shards(
+        &self,
+        blob: BlobId,
+        sites: &[SiteId],
+        stored: u32,
+        lost: u32,
+    ) -> Result<bool> {
+        let sites = sites.to_vec();
+        let noted = sites.clone();
         let work = move |catalog: Arc<SqliteCatalog>| {
-            async move { catalog.note_shards(blob, stored, lost).await }.boxed()
+            async move { catalog.note_shards(blob, &sites, stored, lost).await }.boxed()
         };
-        self.change(Change::Note(blob, stored, lost), work).await
+        self.change(Change::Note(blob, noted, stored, lost), work).await
+    }
+
+    async fn intend_shards(&self, blob: BlobId, sites: Vec<SiteId>) -> Result<bool> {
+        let intended = sites.clone();
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.intend_shards(blob, sites).await }.boxed()
+        };
+        self.change(Change::Intend(blob, intended), work).await
+    }
+
+    async fn move_shards(&self, blob: BlobId, moves: Vec<ShardMove>) -> Result<bool> {
+        let made = moves.clone();
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.move_shards(blob, moves).await }.boxed()
+        };
+        self.change(Change::Move(blob, made), work).await
+    }
+
+    async fn leftovers_of(&self, blob: BlobId) -> Result<Vec<SiteId>> {
+        self.pause().await;
+        self.catalog.leftovers_of(blob).await
+    }
+
+    async fn leftovers(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<Leftover>> {
+        self.pause().await;
+        self.catalog.leftovers(after, limit).await
+    }
+
+    async fn forget_leftover(&self, leftover: Leftover) -> Result<()> {
+        let work = move |catalog: Arc<SqliteCatalog>| {
+            async move { catalog.forget_leftover(leftover).await }.boxed()
+        };
+        self.change(Change::ForgetLeftover(leftover), work).await
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionRow>> {
+        self.pause().await;
+        self.catalog.exclusions().await
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobRow>> {
+        self.pause().await;
+        self.catalog.jobs().await
+    }
+
+    async fn job(&self, name: &str) -> Result<Option<JobRow>> {
+        self.pause().await;
+        self.catalog.job(name).await
+    }
+
+    async fn put_job(&self, job: JobRow) -> Result<()> {
+        let put = job.clone();
+        let work =
+            move |catalog: Arc<SqliteCatalog>| async move { catalog.put_job(put).await }.boxed();
+        self.change(Change::Job(job), work).await
     }
 
     async fn garbage(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobRow>> {

@@ -20,7 +20,8 @@ use crate::uploads::Uploads;
 use havre_catalog::Catalog;
 use havre_engine::replay::{ReplayError, Silent};
 use havre_engine::{Engine, Parts, StartError, StartReport};
-use havre_keeper::{Collector, HeldBlobs};
+use havre_keeper::{Busy, Collector, HeldBlobs};
+use havre_model::record::Excluded;
 use havre_model::{BlobId, BlobName, SiteSet};
 use havre_policy::{
     Acknowledgement, CoalitionSpec, Facts, GuaranteeSpec, Harm, OnOutage, OperatorFacts, PartyKind,
@@ -264,6 +265,7 @@ impl World {
             policies: policies(self.layout),
             default_policy: "default".to_owned(),
             gateway: "gateway".to_owned(),
+            reach: Arc::new(reach),
         };
         (parts, catalog, fleet)
     }
@@ -417,8 +419,9 @@ impl World {
             true => Arc::new(gateway.catalog.hiding_blobs()),
             false => Arc::clone(&gateway.catalog),
         };
-        let held = Arc::new(InFlight(gateway.engine.in_flight()));
-        Some(Collector { catalog, fleet: Arc::clone(&gateway.fleet), held })
+        let held = Arc::new(InFlight(Arc::clone(&gateway.engine)));
+        let busy = Busy::default();
+        Some(Collector { catalog, fleet: Arc::clone(&gateway.fleet), held, busy })
     }
 
     /// What can be expected of the sites.
@@ -451,11 +454,23 @@ pub fn is_too_many(error: &StartError) -> bool {
     matches!(error, StartError::Replay(ReplayError::TooManyUnreachable { .. }))
 }
 
-/// The engine's register of writers and readers, as the keeper asks it.
-struct InFlight(havre_engine::InFlight);
+/// The engine's writers and readers, as the keeper knows them.
+struct InFlight(Arc<Engine>);
 
 impl HeldBlobs for InFlight {
     fn holds(&self, blob: BlobId) -> bool {
         self.0.holds(blob)
+    }
+
+    fn moved(&self, blob: BlobId) {
+        self.0.shards_moved(blob);
+    }
+}
+
+/// Sites can be excluded by name, `s0` and so on.
+fn reach(subject: &Excluded) -> Option<SiteSet> {
+    match subject {
+        Excluded::Site(name) => Some(SiteSet::EMPTY.with(name.strip_prefix('s')?.parse().ok()?)),
+        Excluded::Party(_) => None,
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn apply(change: &mut Change<'_>, pack: &AppliedPack) -> Result<()> {
     if !chains::advance(change, pack)? {
         return Ok(());
     }
+    change.policy = chains::policy(change.conn, pack.chain)?;
     blobs::register_pack(change, pack)?;
     for record in &pack.records {
         apply_record(change, pack, record)?;
@@ -67,6 +68,7 @@ fn apply_record(
         Record::Upload(record) => uploads::begin(change, seq, record),
         Record::Part(record) => uploads::put_part(change, seq, record, below),
         Record::UploadAborted(record) => uploads::end(change, seq, record.upload),
+        Record::Exclusion(record) => tenants::put_exclusion(change, seq, record),
     }
 }
 

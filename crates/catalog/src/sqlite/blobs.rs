@@ -16,8 +16,8 @@ use havre_model::{BlobId, BlobName, ChainId, Geometry, SiteId};
 use rusqlite::{Connection, Row, params};
 
 const INSERT: &str = "INSERT INTO blob (blob, chain, number, records, k, m, chunk_bytes, bytes, \
-     stored, incomplete, below_guarantee, needs, secret, sites) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+     stored, incomplete, below_guarantee, needs, secret, sites, policy) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
      ON CONFLICT (blob) DO NOTHING";
 const NEED: &str = "UPDATE blob SET needs = needs + 1 WHERE blob = $1 \
      RETURNING needs, incomplete, below_guarantee";
@@ -26,6 +26,8 @@ const RELEASE: &str = "UPDATE blob SET needs = needs - 1 WHERE blob = $1 \
 const FLAG: &str = "UPDATE blob SET below_guarantee = 1 \
      WHERE blob = $1 AND incomplete = 1 AND below_guarantee = 0 RETURNING needs";
 const FORGET: &str = "DELETE FROM blob WHERE blob = $1 AND needs = 0";
+const FORGET_LEFTOVERS: &str = "DELETE FROM leftover WHERE blob = $1";
+const SET_SITES: &str = "UPDATE blob SET sites = $1 WHERE blob = $2";
 const NOTE: &str =
     "UPDATE blob SET stored = $1, incomplete = $2, below_guarantee = $3 WHERE blob = $4";
 
@@ -33,7 +35,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT blob, chain, number, k, m, chunk_bytes, bytes, stored, incomplete, ",
-            "below_guarantee, needs, secret, sites FROM blob ",
+            "below_guarantee, needs, secret, sites, policy FROM blob ",
             $rest
         )
     };
@@ -53,6 +55,20 @@ fn shards(geometry: Geometry) -> u32 {
     u32::try_from(geometry.total()).expect("a geometry has at most 32 shards")
 }
 
+/// Chain and number of a pack.
+pub(super) fn name_columns(name: &BlobName) -> (Option<&[u8; 16]>, Option<i64>) {
+    match name {
+        BlobName::Pack { chain, number, .. } => {
+            (Some(chain.as_bytes()), Some(number.cast_signed()))
+        }
+        BlobName::Extent(_) => (None, None),
+    }
+}
+
+fn sites_column(sites: &[SiteId]) -> Vec<u8> {
+    sites.iter().flat_map(|site| *site.as_bytes()).collect()
+}
+
 /// Inserts a blob that is not known yet; whether it was inserted.
 fn insert(
     change: &Change<'_>,
@@ -61,13 +77,8 @@ fn insert(
     below: bool,
     needs: i64,
 ) -> Result<bool> {
-    let (chain, number) = match &row.name {
-        BlobName::Pack { chain, number, .. } => {
-            (Some(chain.as_bytes()), Some(number.cast_signed()))
-        }
-        BlobName::Extent(_) => (None, None),
-    };
-    let sites: Vec<u8> = row.sites.iter().flat_map(|site| *site.as_bytes()).collect();
+    let (chain, number) = name_columns(&row.name);
+    let sites = sites_column(&row.sites);
     let chunk_bytes =
         i64::try_from(row.chunk_bytes).map_err(|_| CatalogError::OutOfRange("chunk length"))?;
     let stored = row.stored & all_shards(row.geometry);
@@ -89,6 +100,7 @@ fn insert(
             needs,
             row.secret.as_bytes(),
             sites,
+            change.policy,
         ],
     )?;
     Ok(inserted == 1)
@@ -200,7 +212,13 @@ pub(super) fn discard<'p>(
 }
 
 /// See [`crate::Catalog::note_shards`].
-pub(super) fn note(change: &mut Change<'_>, blob: BlobId, stored: u32, lost: u32) -> Result<bool> {
+pub(super) fn note(
+    change: &mut Change<'_>,
+    blob: BlobId,
+    sites: &[SiteId],
+    stored: u32,
+    lost: u32,
+) -> Result<bool> {
     let Some((row, was_below, needs)) = one(change.conn, BLOB, params![blob.as_bytes()], |row| {
         Ok((read(row)?, row.get::<_, bool>(9)?, row.get::<_, i64>(10)?))
     })?
@@ -208,6 +226,10 @@ pub(super) fn note(change: &mut Change<'_>, blob: BlobId, stored: u32, lost: u32
         return Ok(false);
     };
     let was = !stored_whole(row.geometry, row.stored);
+    let pairs = row.sites.iter().zip(sites).enumerate();
+    let there = pairs.filter(|(_, (site, noted))| site == noted);
+    let there = there.fold(0, |bits, (index, _)| bits | 1 << index);
+    let (stored, lost) = (stored & there, lost & there);
     let now = (row.stored | stored) & !lost & all_shards(row.geometry);
     let incomplete = !stored_whole(row.geometry, now);
     let is_below = was_below && incomplete;
@@ -219,11 +241,18 @@ pub(super) fn note(change: &mut Change<'_>, blob: BlobId, stored: u32, lost: u32
     Ok(true)
 }
 
+/// Writes where a blob's shards are.
+pub(super) fn set_sites(change: &Change<'_>, blob: BlobId, sites: &[SiteId]) -> Result<()> {
+    execute(change.conn, SET_SITES, params![sites_column(sites), blob.as_bytes()])?;
+    Ok(())
+}
+
 /// See [`crate::Catalog::forget_blob`].
 pub(super) fn forget(change: &mut Change<'_>, blob: BlobId) -> Result<bool> {
     if execute(change.conn, FORGET, params![blob.as_bytes()])? == 0 {
         return Ok(false);
     }
+    execute(change.conn, FORGET_LEFTOVERS, params![blob.as_bytes()])?;
     change.totals.blobs -= 1;
     change.totals.garbage -= 1;
     Ok(true)
@@ -262,16 +291,21 @@ fn page(conn: &Connection, sql: &str, after: Option<BlobId>, limit: usize) -> Re
     all(conn, sql, params![after, limit_column(limit)], read)
 }
 
-fn read(row: &Row<'_>) -> Result<BlobRow> {
+/// The name in the columns blob, chain and number, which come first.
+pub(super) fn read_name(row: &Row<'_>) -> Result<BlobName> {
     let blob = BlobId::from_bytes(row.get(0)?);
-    let name = match row.get::<_, Option<[u8; 16]>>(1)? {
+    Ok(match row.get::<_, Option<[u8; 16]>>(1)? {
         None => BlobName::Extent(blob),
         Some(chain) => BlobName::Pack {
             chain: ChainId::from_bytes(chain),
             number: row.get::<_, i64>(2)?.cast_unsigned(),
             blob,
         },
-    };
+    })
+}
+
+fn read(row: &Row<'_>) -> Result<BlobRow> {
+    let name = read_name(row)?;
     let geometry = Geometry::new(row.get(3)?, row.get(4)?)
         .map_err(|_| CatalogError::Damaged("a geometry is out of range".into()))?;
     let sites = row.get_ref(12)?.as_blob().map_err(rusqlite::Error::from)?;
@@ -295,5 +329,6 @@ fn read(row: &Row<'_>) -> Result<BlobRow> {
             (_, _, true) => BlobState::Incomplete,
             _ => BlobState::Whole,
         },
+        policy: row.get(13)?,
     })
 }

@@ -63,6 +63,11 @@ pub(super) fn chains(conn: &Connection) -> Result<Vec<ChainState>> {
     all(conn, CHAINS, [], read)
 }
 
+/// The policy that a chain is written for, where it is a gateway's own.
+pub(super) fn policy(conn: &Connection, chain: ChainId) -> Result<Option<String>> {
+    Ok(one(conn, CHAIN, [chain.as_bytes()], read)?.and_then(|state| state.policy))
+}
+
 /// See [`crate::Catalog::open_chain`]. A chain that is known from its packs only is adopted.
 pub(super) fn open(
     conn: &Connection,

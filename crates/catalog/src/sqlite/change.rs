@@ -46,6 +46,8 @@ pub(super) struct Change<'c> {
     /// Whether any tombstone exists: most of the time none does, and a look into the table is
     /// saved.
     pub(super) tombstones: bool,
+    /// The policy of the pack that is being applied.
+    pub(super) policy: Option<String>,
     ended_buckets: BTreeMap<BucketId, bool>,
 }
 
@@ -57,6 +59,7 @@ impl<'c> Change<'c> {
             totals: Totals::default(),
             recovering: is_recovering(conn)?,
             tombstones: exists(conn, ANY_TOMBSTONE, [])?,
+            policy: None,
             ended_buckets: BTreeMap::new(),
         })
     }

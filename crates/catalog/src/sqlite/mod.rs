@@ -12,6 +12,7 @@ mod apply;
 mod blobs;
 mod chains;
 mod change;
+mod moves;
 mod open;
 mod stored;
 mod tenants;
@@ -20,8 +21,9 @@ mod versions;
 mod writer;
 
 use crate::{
-    AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ListPage,
-    ListQuery, OpenError, PartRow, TenantRow, UploadRow, UploadsPage, UploadsQuery, VersionRow,
+    AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ExclusionRow,
+    JobRow, Leftover, ListPage, ListQuery, OpenError, PartRow, ShardMove, TenantRow, UploadRow,
+    UploadsPage, UploadsQuery, VersionRow,
 };
 use async_trait::async_trait;
 use change::Change;
@@ -120,12 +122,14 @@ impl SqliteCatalog {
     pub fn open(path: &Path, mode: Mode) -> Result<Opened, OpenError> {
         let lock = open::lock(path)?;
         let (conn, content) = open::writer(path)?;
-        let fresh = match content {
+        let fresh = matches!(content, Content::Empty);
+        let lacks_after = match content {
             Content::Damaged(reason) => return Ok(Opened::Damaged(reason)),
-            Content::Empty => true,
-            Content::Catalog => false,
+            Content::Empty => Some(0),
+            Content::Earlier(version) => Some(version),
+            Content::Catalog => None,
         };
-        let prepared = prepare(&conn, fresh);
+        let prepared = prepare(&conn, lacks_after);
         let seqs = match prepared {
             Ok(seqs) => seqs,
             Err(CatalogError::Damaged(reason)) => return Ok(Opened::Damaged(reason)),
@@ -154,6 +158,11 @@ impl SqliteCatalog {
         match open::content(&conn)? {
             Content::Catalog => {}
             Content::Empty => return Err(OpenError::NotACatalog),
+            Content::Earlier(_) => {
+                let hint =
+                    "an earlier release wrote it; start the gateway once, which brings it up";
+                return Err(OpenError::Storage(hint.to_owned()));
+            }
             Content::Damaged(reason) => return Err(OpenError::Storage(reason)),
         }
         let seqs = Arc::new(Mutex::new(Seqs { next: 0, limit: 0 }));
@@ -166,7 +175,8 @@ impl SqliteCatalog {
     /// When the database cannot be made.
     pub fn in_memory() -> Result<Self, OpenError> {
         let conn = Connection::open_in_memory().map_err(open::failed)?;
-        let seqs = prepare(&conn, true).map_err(|error| OpenError::Storage(error.to_string()))?;
+        let seqs =
+            prepare(&conn, Some(0)).map_err(|error| OpenError::Storage(error.to_string()))?;
         let backend = Backend::Inline(Mutex::new(conn));
         Ok(Self { backend, seqs: Arc::new(Mutex::new(seqs)), _lock: None })
     }
@@ -261,12 +271,12 @@ impl SqliteCatalog {
     }
 }
 
-/// Settles the writing connection, makes the schema in a fresh file, and reads where sequence
-/// numbers go on: past everything that was ever set aside.
-fn prepare(conn: &Connection, fresh: bool) -> Result<Seqs> {
+/// Settles the writing connection, makes what the schema lacks after a version, and reads where
+/// sequence numbers go on: past everything that was ever set aside.
+fn prepare(conn: &Connection, lacks_after: Option<i64>) -> Result<Seqs> {
     open::settle_writer(conn)?;
-    if fresh {
-        open::initialize(conn)?;
+    if let Some(version) = lacks_after {
+        open::initialize(conn, version)?;
     }
     let next = conn.query_row("SELECT seq_limit FROM state", [], |row| row.get(0))?;
     Ok(Seqs { next, limit: next })
@@ -458,11 +468,62 @@ impl Catalog for SqliteCatalog {
         self.scan(move |conn| blobs::blobs(conn, after, limit)).await
     }
 
-    async fn note_shards(&self, blob: BlobId, stored: u32, lost: u32) -> Result<bool> {
+    async fn note_shards(
+        &self,
+        blob: BlobId,
+        sites: &[SiteId],
+        stored: u32,
+        lost: u32,
+    ) -> Result<bool> {
+        let sites = sites.to_vec();
         self.change(1, Durability::Replayable, move |change| {
-            blobs::note(change, blob, stored, lost)
+            blobs::note(change, blob, &sites, stored, lost)
         })
         .await
+    }
+
+    async fn intend_shards(&self, blob: BlobId, sites: Vec<SiteId>) -> Result<bool> {
+        self.change(1, Durability::Replayable, move |change| {
+            moves::intend(change.conn, blob, &sites)
+        })
+        .await
+    }
+
+    async fn move_shards(&self, blob: BlobId, moves: Vec<ShardMove>) -> Result<bool> {
+        self.change(1, Durability::Replayable, move |change| {
+            moves::move_shards(change, blob, &moves)
+        })
+        .await
+    }
+
+    async fn leftovers_of(&self, blob: BlobId) -> Result<Vec<SiteId>> {
+        let left = self.point(|conn| moves::of_blob(conn, blob))?;
+        Ok(left.into_iter().map(|leftover| leftover.site).collect())
+    }
+
+    async fn leftovers(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<Leftover>> {
+        self.scan(move |conn| moves::page(conn, after, limit)).await
+    }
+
+    async fn forget_leftover(&self, leftover: Leftover) -> Result<()> {
+        self.change(1, Durability::Replayable, move |change| moves::forget(change.conn, &leftover))
+            .await
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionRow>> {
+        self.point(tenants::exclusions)
+    }
+
+    async fn jobs(&self) -> Result<Vec<JobRow>> {
+        self.point(moves::jobs)
+    }
+
+    async fn job(&self, name: &str) -> Result<Option<JobRow>> {
+        self.point(|conn| moves::job(conn, name))
+    }
+
+    async fn put_job(&self, job: JobRow) -> Result<()> {
+        self.change(1, Durability::Durable, move |change| moves::put_job(change.conn, &job)).await
     }
 
     async fn garbage(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobRow>> {

@@ -18,9 +18,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What each version of the schema adds to the one before.
+const SCHEMAS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 /// The schema that this release writes.
-const SCHEMA_VERSION: i64 = 1;
-const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA_VERSION: i64 = SCHEMAS.len() as i64;
 /// "Havr": tells a catalog from other programs' databases.
 const APPLICATION_ID: i64 = 0x4861_7672;
 /// Bytes of a page. Manifests of small objects fill 4 KiB well, and a change writes whole pages.
@@ -41,8 +42,10 @@ pub(super) const READER_CACHE_KIB: i64 = 4 * 1024;
 pub(super) enum Content {
     /// Nothing yet.
     Empty,
-    /// A catalog of a schema that this release knows.
+    /// A catalog of the schema that this release writes.
     Catalog,
+    /// A catalog of this earlier schema.
+    Earlier(i64),
     /// A catalog that cannot be used any more.
     Damaged(String),
 }
@@ -98,8 +101,9 @@ pub(super) fn content(conn: &Connection) -> Result<Content, OpenError> {
         Ok((APPLICATION_ID, _, Some(version))) if version > SCHEMA_VERSION => {
             Err(OpenError::NewerSchema { found: version, known: SCHEMA_VERSION })
         }
-        Ok((APPLICATION_ID, _, Some(SCHEMA_VERSION))) => Ok(match probe(conn) {
-            Ok(()) => Content::Catalog,
+        Ok((APPLICATION_ID, _, Some(version))) if version > 0 => Ok(match probe(conn) {
+            Ok(()) if version == SCHEMA_VERSION => Content::Catalog,
+            Ok(()) => Content::Earlier(version),
             Err(CatalogError::Damaged(reason)) => Content::Damaged(reason),
             Err(error) => return Err(OpenError::Storage(error.to_string())),
         }),
@@ -175,11 +179,13 @@ pub(super) fn settle_writer(conn: &Connection) -> rusqlite::Result<()> {
     settle(conn, WRITER_CACHE_KIB)
 }
 
-/// Makes the schema in an empty file.
-pub(super) fn initialize(conn: &Connection) -> rusqlite::Result<()> {
+/// Makes the schema in an empty file, or adds to an earlier one what it lacks.
+pub(super) fn initialize(conn: &Connection, has: i64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", "FULL")?;
     let transaction = Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
+    for schema in SCHEMAS.iter().skip(usize::try_from(has).unwrap_or(SCHEMAS.len())) {
+        transaction.execute_batch(schema)?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()?;
     conn.pragma_update(None, "synchronous", "NORMAL")

@@ -1,7 +1,7 @@
-//! Tenants and buckets, and the totals.
+//! Tenants and buckets, who is excluded, and the totals.
 //!
-//! **Invariant.** A tenant or bucket has the record with its highest seq; a bucket that ended has
-//! none.
+//! **Invariant.** A tenant, bucket or exclusion has the record with its highest seq; a bucket that
+//! ended has none.
 //!
 //! **Deliberately absent.** Unique names: `engine` reserves a name while it creates a bucket.
 //! Should two buckets have one name, the one written last is found by it.
@@ -13,8 +13,8 @@ use super::stored::{
     Result, all, execute, limit_column, one, pack, present, seq_column, seq_value, unpack,
 };
 use crate::listing::Bounds;
-use crate::{BucketRow, Counts, TenantRow};
-use havre_model::record::{BucketRecord, TenantRecord};
+use crate::{BucketRow, Counts, ExclusionRow, TenantRow};
+use havre_model::record::{BucketRecord, ExclusionRecord, TenantRecord};
 use havre_model::{BucketId, Seq, TenantId};
 use rusqlite::{Connection, Row, params};
 
@@ -38,6 +38,10 @@ const PUT_BUCKET: &str = "INSERT INTO bucket (bucket, tenant, name, seq, record)
 const DELETE_BUCKET: &str = "DELETE FROM bucket WHERE bucket = $1";
 const END_BUCKET: &str =
     "INSERT INTO ended_bucket (bucket) VALUES ($1) ON CONFLICT (bucket) DO NOTHING";
+const PUT_EXCLUSION: &str = "INSERT INTO exclusion (subject, seq, record) VALUES ($1, $2, $3) \
+     ON CONFLICT (subject) DO UPDATE SET seq = excluded.seq, record = excluded.record \
+     WHERE exclusion.seq < excluded.seq";
+const EXCLUSIONS: &str = "SELECT seq, record FROM exclusion ORDER BY subject";
 const COUNTS: &str = "SELECT tenants, buckets, objects, bytes, uploads, parts, blobs, packs, \
      garbage, incomplete, below_guarantee FROM totals";
 
@@ -71,6 +75,22 @@ pub(super) fn put_bucket(change: &mut Change<'_>, seq: Seq, record: &BucketRecor
         change.totals.buckets += more;
     }
     Ok(())
+}
+
+pub(super) fn put_exclusion(change: &Change<'_>, seq: Seq, record: &ExclusionRecord) -> Result<()> {
+    let row = params![record.subject.to_string(), seq_column(seq)?, pack(record)?];
+    execute(change.conn, PUT_EXCLUSION, row)?;
+    Ok(())
+}
+
+/// See [`crate::Catalog::exclusions`].
+pub(super) fn exclusions(conn: &Connection) -> Result<Vec<ExclusionRow>> {
+    let mut rows = all(conn, EXCLUSIONS, [], |row| {
+        let record = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        Ok(ExclusionRow { seq: seq_value(row.get(0)?), record: unpack(record)? })
+    })?;
+    rows.retain(|row| row.record.in_force);
+    Ok(rows)
 }
 
 /// Ends a bucket; what it holds is the caller's.

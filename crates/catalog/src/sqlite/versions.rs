@@ -505,7 +505,7 @@ mod tests {
     fn no_read_of_versions_looks_at_more_rows_than_it_needs() {
         let conn = Connection::open_in_memory().unwrap();
         open::settle_writer(&conn).unwrap();
-        open::initialize(&conn).unwrap();
+        open::initialize(&conn, 0).unwrap();
         let (by_key, manifest) = (
             "SEARCH v USING PRIMARY KEY (bucket=? AND key=?)",
             "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
@@ -529,7 +529,7 @@ mod tests {
     fn statements_are_planned_once_and_not_for_every_value() {
         let conn = Connection::open_in_memory().unwrap();
         open::settle_writer(&conn).unwrap();
-        open::initialize(&conn).unwrap();
+        open::initialize(&conn, 0).unwrap();
         let mut statement = conn.prepare(LATEST).unwrap();
         for key in [&b"a"[..], b"b", b"c"] {
             assert!(!statement.exists(params![[0u8; 16], key]).unwrap());

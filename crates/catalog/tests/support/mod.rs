@@ -231,6 +231,7 @@ pub(crate) fn pack(chain_number: u8, number: u64, records: Vec<(u64, Record)>) -
             sites: (0..3).map(|site| SiteId::from_bytes([site; 8])).collect(),
             stored: if number.is_multiple_of(5) { 0b011 } else { 0b111 },
             state: BlobState::Whole,
+            policy: None,
         },
         below_guarantee: false,
         settled: Seq::default(),

@@ -5,7 +5,8 @@ use futures::TryStreamExt;
 use havre_catalog::{Catalog, SqliteCatalog};
 use havre_engine::replay::Silent;
 use havre_engine::{Bucket, Engine, Object, Parts, PutRequest, ReadError, StartReport, WholeBody};
-use havre_model::record::ObjectKey;
+use havre_model::SiteSet;
+use havre_model::record::{Excluded, ObjectKey};
 use havre_policy::{
     CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts, PartyKind, PlacementPolicy,
     PolicySpec, SiteFacts, site_id,
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(crate) const SITES: usize = 6;
+/// Sites of a wide world: two more, in a fourth jurisdiction.
+pub(crate) const SITES_WIDE: usize = 8;
 
 /// The sites and the root key outlive any engine.
 pub(crate) struct World {
@@ -27,26 +30,34 @@ pub(crate) struct World {
     /// Sites that a newly started engine is given; the others are as if they never answered.
     pub(crate) up: Vec<bool>,
     /// Sites that refuse everything from now on, under a running engine too.
-    pub(crate) cut: Arc<[AtomicBool; SITES]>,
+    pub(crate) cut: Arc<[AtomicBool; SITES_WIDE]>,
     /// How long a read of a part of a shard takes, at each site, in milliseconds.
-    pub(crate) part_millis: Arc<[AtomicU64; SITES]>,
+    pub(crate) part_millis: Arc<[AtomicU64; SITES_WIDE]>,
     /// Sites that give a shard as a whole, deny that they have it when asked for a part, and delete
     /// nothing.
-    pub(crate) denies: Arc<[AtomicBool; SITES]>,
+    pub(crate) denies: Arc<[AtomicBool; SITES_WIDE]>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of(SITES)
+    }
+
+    pub(crate) fn wide() -> Self {
+        Self::of(SITES_WIDE)
+    }
+
+    fn of(sites: usize) -> Self {
         let site = |number| {
             let name = format!("s{number}");
             Arc::new(MemorySite::new(site_id(&name), &name))
         };
         Self {
-            sites: (0..SITES).map(site).collect(),
+            sites: (0..sites).map(site).collect(),
             root: [7; 32],
             geometry: (3, 3),
             on_outage: OnOutage::Refuse,
-            up: vec![true; SITES],
+            up: vec![true; sites],
             cut: Arc::default(),
             part_millis: Arc::default(),
             denies: Arc::default(),
@@ -60,15 +71,15 @@ impl World {
         }
     }
 
-    fn facts() -> Facts {
-        let sites = (0..SITES)
+    fn facts(&self) -> Facts {
+        let sites = (0..self.sites.len())
             .map(|number| SiteFacts {
                 name: format!("s{number}"),
                 operator: format!("o{}", number / 2),
-                location: ["CH", "JP", "CA"][number / 2].to_owned(),
+                location: ["CH", "JP", "CA", "BR"][number / 2].to_owned(),
             })
             .collect();
-        let operators = (0..3)
+        let operators = (0..self.sites.len() / 2)
             .map(|number| OperatorFacts { name: format!("o{number}"), ..OperatorFacts::default() })
             .collect();
         Facts::new(sites, operators, 0.5).expect("valid facts")
@@ -93,7 +104,7 @@ impl World {
             },
             on_outage: self.on_outage,
         };
-        PlacementPolicy::new(&Self::facts(), spec).expect("the guarantee holds")
+        PlacementPolicy::new(&self.facts(), spec).expect("the guarantee holds")
     }
 
     pub(crate) fn parts(&self, catalog: Arc<dyn Catalog>) -> Parts {
@@ -120,6 +131,7 @@ impl World {
             policies: vec![self.policy()],
             default_policy: "default".to_owned(),
             gateway: "gateway".to_owned(),
+            reach: Arc::new(reach),
         }
     }
 
@@ -149,9 +161,9 @@ struct Switched {
     name: String,
     number: usize,
     up: bool,
-    cut: Arc<[AtomicBool; SITES]>,
-    part_millis: Arc<[AtomicU64; SITES]>,
-    denies: Arc<[AtomicBool; SITES]>,
+    cut: Arc<[AtomicBool; SITES_WIDE]>,
+    part_millis: Arc<[AtomicU64; SITES_WIDE]>,
+    denies: Arc<[AtomicBool; SITES_WIDE]>,
 }
 
 mod switched {
@@ -293,4 +305,12 @@ pub(crate) async fn assert_reads(engine: &Engine, bucket: &Bucket, name: &str, b
     let found = read(engine, &object, 0..u64::MAX).await;
     let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(found == bytes, "{name}: {} bytes read, {} written", found.len(), bytes.len());
+}
+
+/// Sites can be excluded by name, `s0` and so on.
+fn reach(subject: &Excluded) -> Option<SiteSet> {
+    match subject {
+        Excluded::Site(name) => Some(SiteSet::EMPTY.with(name.strip_prefix('s')?.parse().ok()?)),
+        Excluded::Party(_) => None,
+    }
 }

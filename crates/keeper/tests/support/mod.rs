@@ -1,19 +1,21 @@
-//! Six sites in memory under 3+3, a catalog in memory, and blobs that are dispersed over them.
+//! Eight sites in memory, two in each of four jurisdictions, under 3+3; a catalog in memory, and
+//! blobs that are dispersed over the first six.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use bytes::Bytes;
 use havre_catalog::{
     AppliedPack, AppliedRecord, BlobRow, BlobState, Catalog, PackLink, SqliteCatalog, stored_whole,
 };
 use havre_codec::{BlobKeys, ErasureCode, disperse};
-use havre_keeper::{Collector, HeldBlobs, Repairer};
+use havre_keeper::{Busy, Collector, HeldBlobs, Relocator, Repairer, Throttle};
 use havre_model::limits::{EXTENT_CHUNK_BYTES, PACK_CHUNK_BYTES};
 use havre_model::record::{
     BlobSecret, Body, Extent, Metadata, ObjectKey, ObjectRecord, Part, Record, SequencedRecord,
     TombstoneRecord, WrappedKey,
 };
 use havre_model::{
-    BlobId, BlobName, BucketId, ChainId, Geometry, Seq, ShardIndex, SiteId, TenantId, Timestamp,
-    VersionId,
+    BlobId, BlobName, BucketId, ChainId, Geometry, Seq, ShardIndex, SiteId, SiteSet, TenantId,
+    Timestamp, VersionId,
 };
 use havre_policy::{
     CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts, PartyKind, PlacementPolicy,
@@ -23,10 +25,10 @@ use havre_sites::fault::{Faults, FaultySite};
 use havre_sites::memory::MemorySite;
 use havre_sites::{Fleet, Guarded, Site, SiteLimits, system};
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-pub(crate) const SITES: usize = 6;
+pub(crate) const SITES: usize = 8;
 pub(crate) const ALL: u32 = 0b11_1111;
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 const BUCKET: BucketId = BucketId::from_bytes([2; 16]);
@@ -38,6 +40,7 @@ pub(crate) struct World {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) held: Arc<Held>,
+    pub(crate) busy: Busy,
     number: u64,
     link: PackLink,
     seq: u64,
@@ -50,6 +53,8 @@ impl HeldBlobs for Held {
     fn holds(&self, blob: BlobId) -> bool {
         self.0.lock().contains(&blob)
     }
+
+    fn moved(&self, _: BlobId) {}
 }
 
 pub(crate) fn geometry() -> Geometry {
@@ -60,11 +65,11 @@ pub(crate) fn policy() -> PlacementPolicy {
     let site = |number: usize| SiteFacts {
         name: format!("s{number}"),
         operator: format!("o{}", number / 2),
-        location: ["CH", "JP", "CA"][number / 2].to_owned(),
+        location: ["CH", "JP", "CA", "BR"][number / 2].to_owned(),
     };
     let operator =
         |number| OperatorFacts { name: format!("o{number}"), ..OperatorFacts::default() };
-    let facts = Facts::new((0..SITES).map(site).collect(), (0..3).map(operator).collect(), 0.5)
+    let facts = Facts::new((0..SITES).map(site).collect(), (0..4).map(operator).collect(), 0.5)
         .expect("valid facts");
     let any_one = || vec![CoalitionSpec::AnyOne(PartyKind::Jurisdiction)];
     let spec = PolicySpec {
@@ -106,6 +111,7 @@ impl World {
             sites,
             catalog: Arc::new(SqliteCatalog::in_memory().expect("a catalog in memory")),
             held: Arc::default(),
+            busy: Busy::default(),
             number: 0,
             link: PackLink::NONE,
             seq: 0,
@@ -121,12 +127,27 @@ impl World {
             catalog: Arc::clone(&self.catalog),
             fleet: Arc::clone(&self.fleet),
             held: Arc::clone(&self.held) as Arc<dyn HeldBlobs>,
+            busy: self.busy.clone(),
         }
     }
 
     pub(crate) fn repairer(&self) -> Repairer {
         let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
-        Repairer::new(catalog, fleet, vec![policy()], u64::MAX, system::ports())
+        let policies = Arc::from([policy()]);
+        Repairer::new(catalog, fleet, policies, self.busy.clone(), u64::MAX, system::ports())
+    }
+
+    pub(crate) fn relocator(&self) -> Relocator {
+        Relocator {
+            catalog: Arc::clone(&self.catalog),
+            fleet: Arc::clone(&self.fleet),
+            policies: Arc::from([policy()]),
+            held: Arc::clone(&self.held) as Arc<dyn HeldBlobs>,
+            busy: self.busy.clone(),
+            ports: system::ports(),
+            throttle: Throttle::new(u64::MAX),
+            waiting: HashMap::new(),
+        }
     }
 
     /// Disperses a blob and stores the shards of the bits in `stored`.
@@ -138,7 +159,7 @@ impl World {
         let secret = BlobSecret::from_bytes([9; 32]);
         let keys = BlobKeys::new(&secret, name.blob(), geometry(), chunk_bytes);
         let shards = disperse(&ErasureCode::new(geometry()), &keys, &secret, bytes);
-        let permits = policy().place(&[], name.blob()).expect("a placement");
+        let permits = policy().place(&[], SiteSet::EMPTY, name.blob()).expect("a placement");
         let sites: Vec<SiteId> = permits.iter().map(havre_policy::Permit::site).collect();
         for ((permit, shard), index) in permits.into_iter().zip(shards).zip(0..) {
             if stored & 1 << index != 0 {
@@ -151,7 +172,8 @@ impl World {
             false => BlobState::Incomplete,
         };
         let bytes = bytes.len() as u64;
-        BlobRow { name, secret, geometry: geometry(), chunk_bytes, bytes, sites, stored, state }
+        let (geometry, policy) = (geometry(), None);
+        BlobRow { name, secret, geometry, chunk_bytes, bytes, sites, stored, state, policy }
     }
 
     /// A pack of these records, with the shards of the bits in `stored`.
@@ -237,8 +259,12 @@ impl World {
     }
 
     pub(crate) fn shard(&self, row: &BlobRow, index: usize) -> Option<Vec<u8>> {
-        let site = &self.sites[self.position(row, index)];
-        site.snapshot().shards().get(&row.name.to_string()).map(|shard| shard.to_vec())
+        self.file(self.position(row, index), row).map(|shard| shard.to_vec())
+    }
+
+    /// What a site has under the blob's name.
+    pub(crate) fn file(&self, at: usize, row: &BlobRow) -> Option<Bytes> {
+        self.sites[at].snapshot().shards().get(&row.name.to_string()).cloned()
     }
 
     /// The position of the site of a shard.

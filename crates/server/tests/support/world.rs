@@ -81,6 +81,7 @@ async fn engine(sites: &[Arc<MemorySite>]) -> Arc<Engine> {
         policies: vec![policy("default", 3, 3), policy("gold", 4, 2)],
         default_policy: "default".to_owned(),
         gateway: "gateway".to_owned(),
+        reach: Arc::new(|_| None),
     };
     Engine::start(parts, &Silent).await.expect("the engine starts").0
 }

@@ -30,6 +30,7 @@ use havre_policy::Permit;
 use latency::Latency;
 pub use limits::SiteLimits;
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{
     ops::Range,
     pin::pin,
@@ -68,6 +69,8 @@ struct Shared {
     lanes: [Mutex<Breaker>; 2],
     latency: [Latency; Operation::COUNT],
     meter: Meter,
+    /// Whether new shards are refused before the site is asked.
+    refuses: AtomicBool,
 }
 
 /// Whether an operation may be tried again when it was not answered.
@@ -87,7 +90,9 @@ impl Guarded {
         let slots = Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS));
         let (latency, meter) =
             (std::array::from_fn(|_| Latency::default()), Meter::new(site.name()));
-        Self { shared: Arc::new(Shared { site, limits, ports, slots, lanes, latency, meter }) }
+        let refuses = AtomicBool::new(false);
+        let shared = Shared { site, limits, ports, slots, lanes, latency, meter, refuses };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The site, as permits name it.
@@ -106,6 +111,12 @@ impl Guarded {
     #[must_use]
     pub fn limits(&self) -> &SiteLimits {
         &self.shared.limits
+    }
+
+    /// Refuses new shards from now on, or takes them again: the last gate before an excluded site.
+    /// A shard whose writing has begun ends.
+    pub fn refuse_shards(&self, refuse: bool) {
+        self.shared.refuses.store(refuse, Ordering::Release);
     }
 
     /// How the site does: the worse of reading and writing.
@@ -275,6 +286,14 @@ impl Shared {
     fn invalid(&self, operation: Operation, detail: &str) -> SiteError {
         self.meter.error(operation);
         SiteError::new(SiteErrorKind::Invalid, self.site.id(), operation, detail)
+    }
+
+    fn check_takes_shards(&self, operation: Operation) -> Result<(), SiteError> {
+        if self.refuses.load(Ordering::Acquire) {
+            let (id, detail) = (self.site.id(), "the site is excluded: no shard goes there");
+            return Err(SiteError::new(SiteErrorKind::Refused, id, operation, detail));
+        }
+        Ok(())
     }
 
     fn check_answer_cap(&self, operation: Operation, bytes: u64) -> Result<(), SiteError> {
@@ -474,6 +493,7 @@ impl Site for Guarded {
 
     async fn put(&self, permit: &Permit, name: &BlobName, shard: Bytes) -> Result<(), SiteError> {
         let shared = &self.shared;
+        shared.check_takes_shards(Operation::Put)?;
         let len = shard.len() as u64;
         let put = || shared.site.put(permit, name, shard.clone());
         shared.call(Operation::Put, len, Repeat::Capped, put).await?;
@@ -488,6 +508,7 @@ impl Site for Guarded {
         shard_bytes: Option<u64>,
     ) -> Result<Box<dyn ShardWriter>, SiteError> {
         let shared = &self.shared;
+        shared.check_takes_shards(Operation::Create)?;
         let create = || shared.site.create(permit, name, shard_bytes);
         let writer = shared.call(Operation::Create, 0, Repeat::Capped, create).await?;
         Ok(Box::new(GuardedWriter::new(self.clone(), writer)))

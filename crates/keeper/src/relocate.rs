@@ -1,0 +1,401 @@
+//! Relocation: shards that may not stay where they are go elsewhere, and are deleted where they
+//! were. A site that takes no shards any more drains this way; so do placements that the facts of
+//! today no longer allow.
+//!
+//! **Invariant.** At no moment does a coalition of the guarantee hold `k` shards of a blob because
+//! of a move (I2): where a shard is about to be stored, and where one still has to be deleted,
+//! both count. A shard is deleted only after its copy elsewhere is stored, was read back, and the
+//! catalog has it durably (I6).
+//!
+//! **Deliberately absent.** Who is excluded (`engine` closes the sites), and customer keys.
+//!
+//! **Crash.** What was intended or left over stands in the catalog and is deleted by the next
+//! pass; a blob that was not moved is found again.
+
+use crate::busy::Busy;
+use crate::rebuild::{Rebuilt, Source, Target, bit, rebuild};
+use crate::throttle::Throttle;
+use crate::{HeldBlobs, sources};
+use futures::future;
+use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError, JobRow, Leftover, ShardMove};
+use havre_codec::{BlobKeys, Layout, SHARD_HEADER_BYTES, shard};
+use havre_model::ports::Ports;
+use havre_model::{BlobId, SiteId, SiteSet};
+use havre_policy::{Arrangement, Permit, PlaceError, PlacementPolicy};
+use havre_sites::{Fleet, Health};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Blobs read from the catalog at a time, moved, and made durable together.
+const PAGE: usize = 512;
+/// Blobs moved at once.
+const MOVES_MAX: usize = 8;
+/// Leftovers looked up at a time, and deleted at once.
+const LEFTOVERS_PAGE: usize = 512;
+const DELETES_MAX: usize = 16;
+/// How long a shard that was moved waits to be deleted while somebody reads its blob: readers that
+/// began before the move look for it where it was. Those that take longer find the new place by
+/// asking all sites.
+const READERS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// The name of the job in the catalog.
+const JOB: &str = "relocate";
+
+/// How far relocation got, over all its passes since there was nothing to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocation {
+    /// Milliseconds since 1970 when the first of them began.
+    pub began_ms: u64,
+    /// Blobs that the pass under way has looked at.
+    pub examined: u64,
+    /// Blobs that there are to look at.
+    pub total: u64,
+    /// Shards that were moved.
+    pub shards: u64,
+    /// Bytes of shards that were read for it.
+    pub bytes_read: u64,
+    /// Bytes of shards that were stored elsewhere.
+    pub bytes_stored: u64,
+    /// Shards that were deleted where they were.
+    pub deleted: u64,
+    /// Blobs that the last pass could not move now: a site is away, or a shard was refused.
+    pub waiting: u64,
+    /// Blobs that the last pass could not move at all: the open sites allow no placement.
+    pub stuck: u64,
+    /// Why, of one of those.
+    pub reason: String,
+    /// Shards that the last pass found still to be deleted.
+    pub left: u64,
+    /// Whether the last pass found everything in its place and nothing left over.
+    pub done: bool,
+    /// The blob that the pass under way has come to.
+    after: Option<BlobId>,
+}
+
+/// Moves shards.
+pub struct Relocator {
+    /// The catalog.
+    pub catalog: Arc<dyn Catalog>,
+    /// The sites; those that are closed drain.
+    pub fleet: Arc<Fleet>,
+    /// The policies that blobs are under.
+    pub policies: Arc<[PlacementPolicy]>,
+    /// Writers and readers.
+    pub held: Arc<dyn HeldBlobs>,
+    /// What the keeper's workers are at.
+    pub busy: Busy,
+    /// Clock and sleep.
+    pub ports: Ports,
+    /// Bounds what is read.
+    pub throttle: Throttle,
+    /// Since when blobs with leftovers were found held by readers; empty at first.
+    pub waiting: HashMap<BlobId, Duration>,
+}
+
+/// How one blob fared.
+enum Fate {
+    /// Nothing was to do, or somebody else is at it.
+    Fine,
+    Moved {
+        shards: u64,
+        read: u64,
+        stored: u64,
+    },
+    Waits {
+        read: u64,
+    },
+    Stuck(PlaceError),
+}
+
+impl Relocator {
+    /// How far it got, by what the catalog has of it.
+    ///
+    /// # Errors
+    /// When the catalog fails.
+    pub async fn progress(catalog: &dyn Catalog) -> Result<Relocation, CatalogError> {
+        let job = catalog.job(JOB).await?;
+        // A state of another release is begun anew: it is only a count.
+        Ok(job.and_then(|job| postcard::from_bytes(&job.state).ok()).unwrap_or_default())
+    }
+
+    /// One pass over all blobs, from where the last one was interrupted; ends early when `go_on`
+    /// says so. What is left over is deleted before and after.
+    ///
+    /// # Errors
+    /// When the catalog fails. What sites refuse is counted.
+    pub async fn pass(
+        &mut self,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Relocation, CatalogError> {
+        let mut state = Self::progress(&*self.catalog).await?;
+        if state.done {
+            state = Relocation::default();
+        }
+        if state.began_ms == 0 {
+            state.began_ms = self.ports.clock.now().millis();
+        }
+        let counts = self.catalog.counts().await?;
+        state.total = counts.blobs + counts.packs;
+        let whole = state.after.is_none();
+        (state.waiting, state.stuck, state.reason) = (0, 0, String::new());
+        self.delete_leftovers(&mut state).await?;
+        let (mut moved_any, mut ended) = (false, false);
+        while go_on() {
+            let page = self.catalog.blobs(state.after, PAGE).await?;
+            let Some(last) = page.last().map(BlobRow::blob) else {
+                (state.after, state.examined, ended) = (None, 0, true);
+                break;
+            };
+            let before = state.shards;
+            self.move_page(&page, &mut state, go_on).await?;
+            if !go_on() {
+                break;
+            }
+            state.examined += page.len() as u64;
+            state.after = Some(last);
+            if state.shards > before {
+                moved_any = true;
+                // Durable before anything is deleted.
+                self.save(&state).await?;
+                self.delete_leftovers(&mut state).await?;
+            }
+        }
+        let settled = state.waiting == 0 && state.stuck == 0 && state.left == 0;
+        state.done = whole && ended && settled && !moved_any;
+        self.save(&state).await?;
+        Ok(state)
+    }
+
+    async fn save(&self, state: &Relocation) -> Result<(), CatalogError> {
+        let encoded = postcard::to_allocvec(state)
+            .map_err(|_| CatalogError::OutOfRange("the state of a job"))?;
+        self.catalog.put_job(JobRow { name: JOB.to_owned(), state: encoded }).await
+    }
+
+    async fn move_page(
+        &mut self,
+        page: &[BlobRow],
+        state: &mut Relocation,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), CatalogError> {
+        let closed = self.fleet.closed();
+        let misplaced: Vec<&BlobRow> = page
+            .iter()
+            .filter(|row| row.state != BlobState::Garbage && self.is_misplaced(row, closed))
+            .collect();
+        for batch in misplaced.chunks(MOVES_MAX) {
+            if !go_on() {
+                return Ok(());
+            }
+            let wait = self.throttle.wait(self.ports.clock.elapsed());
+            if !wait.is_zero() {
+                self.ports.runtime.sleep(wait).await;
+            }
+            let mut moves = Vec::with_capacity(batch.len());
+            for row in batch {
+                moves.push(self.relocate(row.blob(), closed));
+            }
+            let mut read_now = 0;
+            for fate in future::join_all(moves).await {
+                match fate? {
+                    Fate::Fine => {}
+                    Fate::Moved { shards, read, stored } => {
+                        state.shards += shards;
+                        state.bytes_stored += stored;
+                        read_now += read;
+                    }
+                    Fate::Waits { read } => {
+                        state.waiting += 1;
+                        read_now += read;
+                    }
+                    Fate::Stuck(error) => {
+                        state.stuck += 1;
+                        state.reason = error.to_string();
+                    }
+                }
+            }
+            state.bytes_read += read_now;
+            metrics::counter!("havre_relocation_read_bytes_total").increment(read_now);
+            self.throttle.took(self.ports.clock.elapsed(), read_now);
+        }
+        Ok(())
+    }
+
+    /// The policy that the blob is under. Where the catalog does not know, the strictest of its
+    /// geometry that allows the sites which it has.
+    fn policy(&self, row: &BlobRow) -> Option<&PlacementPolicy> {
+        let named = row.policy.as_deref();
+        let fits = |policy: &&PlacementPolicy| policy.geometry() == row.geometry;
+        let named = self.policies.iter().filter(fits).find(|it| Some(it.name()) == named);
+        named.or_else(|| {
+            let sites: SiteSet = self.positions(row).into_iter().flatten().collect();
+            let strictness = |policy: &&PlacementPolicy| {
+                (sites.is_subset(policy.eligible()), policy.strictness())
+            };
+            self.policies.iter().filter(fits).max_by_key(strictness)
+        })
+    }
+
+    fn positions(&self, row: &BlobRow) -> Vec<Option<usize>> {
+        row.sites.iter().map(|site| self.fleet.by_id(*site).map(|(at, _)| at)).collect()
+    }
+
+    fn is_misplaced(&self, row: &BlobRow, closed: SiteSet) -> bool {
+        let positions = self.positions(row);
+        let now = Arrangement { positions: &positions, leftovers: SiteSet::EMPTY };
+        self.policy(row).is_some_and(|policy| policy.misplaced(&now, closed).is_some())
+    }
+
+    /// Moves what may not stay of one blob, as the catalog has it now.
+    async fn relocate(&self, blob: BlobId, closed: SiteSet) -> Result<Fate, CatalogError> {
+        let Some(_claim) = self.busy.claim(blob) else { return Ok(Fate::Waits { read: 0 }) };
+        let Some(row) = self.catalog.blob(blob).await? else { return Ok(Fate::Fine) };
+        let Some(policy) = self.policy(&row) else { return Ok(Fate::Fine) };
+        let positions = self.positions(&row);
+        let left = self.catalog.leftovers_of(blob).await?;
+        let leftovers = left.iter().filter_map(|site| self.fleet.by_id(*site));
+        let leftovers: SiteSet = leftovers.map(|(at, _)| at).collect();
+        let now = Arrangement { positions: &positions, leftovers };
+        let permits = match policy.rearrange(blob, &now, closed, &self.fleet.ranking()) {
+            Ok(permits) if permits.is_empty() => return Ok(Fate::Fine),
+            Ok(permits) => permits,
+            Err(error) => return Ok(Fate::Stuck(error)),
+        };
+        let to: Vec<SiteId> = permits.iter().map(Permit::site).collect();
+        let moves: Vec<ShardMove> = permits
+            .iter()
+            .map(|permit| {
+                let (index, to) = (permit.index(), permit.site());
+                ShardMove { index, from: row.sites[index.get()], to }
+            })
+            .collect();
+        let mut targets = Vec::with_capacity(permits.len());
+        for permit in permits {
+            let index = permit.index();
+            match self.fleet.by_id(permit.site()) {
+                Some((_, site)) if site.health() != Health::Down => {
+                    targets.push(Target { index, site, permit });
+                }
+                _ => return Ok(Fate::Waits { read: 0 }),
+            }
+        }
+        if !self.catalog.intend_shards(blob, to).await? {
+            return Ok(Fate::Waits { read: 0 });
+        }
+        let wanted = moves.iter().fold(0, |bits, it| bits | bit(it.index));
+        let rebuilt = rebuild(&row, self.sources_of(&row), targets).await;
+        if rebuilt.bad != 0 {
+            // Found while reading: a repair job from now on.
+            self.catalog.note_shards(blob, &row.sites, 0, rebuilt.bad).await?;
+        }
+        let read = rebuilt.bytes_read;
+        if !self.came_about(&row, &moves, wanted, &rebuilt).await {
+            // What was stored is a leftover already, and goes.
+            return Ok(Fate::Waits { read });
+        }
+        let shards = moves.len() as u64;
+        if !self.catalog.move_shards(blob, moves).await? {
+            return Ok(Fate::Waits { read });
+        }
+        self.held.moved(blob);
+        let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);
+        let stored = layout.map_or(0, |layout| layout.shard_bytes()) * shards;
+        metrics::counter!("havre_relocated_shards_total").increment(shards);
+        Ok(Fate::Moved { shards, read, stored })
+    }
+
+    /// The stored shards: those that stay first, closed sites where nothing else will do.
+    fn sources_of(&self, row: &BlobRow) -> Vec<Source<'_>> {
+        sources(&self.fleet, row)
+    }
+
+    /// Whether every shard is at its new site, by what the site shows of it.
+    async fn came_about(
+        &self,
+        row: &BlobRow,
+        moves: &[ShardMove],
+        wanted: u32,
+        rebuilt: &Rebuilt,
+    ) -> bool {
+        if rebuilt.stored & wanted != wanted {
+            return false;
+        }
+        let mut checks = Vec::with_capacity(moves.len());
+        for shift in moves {
+            checks.push(self.reads_back(row, shift));
+        }
+        future::join_all(checks).await.into_iter().all(|good| good)
+    }
+
+    /// Reads the header and the last chunk of a new shard back.
+    async fn reads_back(&self, row: &BlobRow, shift: &ShardMove) -> bool {
+        let Some((_, site)) = self.fleet.by_id(shift.to) else { return false };
+        let Some(layout) = Layout::checked(row.geometry, row.chunk_bytes, row.bytes) else {
+            return false;
+        };
+        let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
+        let header = site.read(&row.name, 0..SHARD_HEADER_BYTES as u64).await;
+        let header = header.ok().and_then(|bytes| shard::parse_header(&bytes, row.blob()).ok());
+        let is_it = header.is_some_and(|header| {
+            header.index() == shift.index && shard::verify_header(&keys, &header)
+        });
+        let last = layout.stripes() - 1;
+        let chunk = site.read(&row.name, layout.sealed_chunk_range(last)).await;
+        is_it && chunk.is_ok_and(|mut it| keys.open_chunk(shift.index, last, true, &mut it).is_ok())
+    }
+
+    /// Deletes what is left over where nobody may still look for it.
+    async fn delete_leftovers(&mut self, state: &mut Relocation) -> Result<(), CatalogError> {
+        let (mut after, mut left) = (None, 0);
+        let mut waiting = HashMap::new();
+        loop {
+            let page = self.catalog.leftovers(after, LEFTOVERS_PAGE).await?;
+            let Some(last) = page.last().map(|leftover| leftover.name.blob()) else { break };
+            after = Some(last);
+            for batch in page.chunks(DELETES_MAX) {
+                let mut deletes = Vec::with_capacity(batch.len());
+                for leftover in batch {
+                    if self.must_wait(leftover.name.blob(), &mut waiting) {
+                        left += 1;
+                    } else {
+                        deletes.push(self.delete_leftover(*leftover));
+                    }
+                }
+                for deleted in future::join_all(deletes).await {
+                    match deleted? {
+                        true => state.deleted += 1,
+                        false => left += 1,
+                    }
+                }
+            }
+        }
+        self.waiting = waiting;
+        state.left = left;
+        Ok(())
+    }
+
+    fn must_wait(&self, blob: BlobId, waiting: &mut HashMap<BlobId, Duration>) -> bool {
+        if !self.held.holds(blob) {
+            return false;
+        }
+        let now = self.ports.clock.elapsed();
+        let since = *self.waiting.get(&blob).unwrap_or(&now);
+        waiting.insert(blob, since);
+        now.saturating_sub(since) < READERS_WAIT_MAX
+    }
+
+    /// True when it is gone.
+    async fn delete_leftover(&self, leftover: Leftover) -> Result<bool, CatalogError> {
+        let Some(_claim) = self.busy.claim(leftover.name.blob()) else { return Ok(false) };
+        // A site that is no longer configured is out of reach for good.
+        if let Some((_, site)) = self.fleet.by_id(leftover.site)
+            && let Err(error) = site.delete(&leftover.name).await
+        {
+            tracing::warn!(%error, "a shard that was moved could not be deleted where it was");
+            return Ok(false);
+        }
+        self.catalog.forget_leftover(leftover).await?;
+        Ok(true)
+    }
+}
