@@ -9,5 +9,6 @@
 pub mod check;
 pub mod compose;
 pub mod config;
+pub mod control;
 pub mod exposure;
 pub mod parties;

@@ -12,6 +12,7 @@ mod inspect;
 mod keep;
 mod recover;
 mod serve;
+mod status;
 mod up;
 
 use anyhow::{Context as _, Result};
@@ -73,6 +74,14 @@ enum Command {
     Serve {
         #[command(flatten)]
         config: ConfigFile,
+    },
+    /// Show how the running gateway and its sites do.
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Explain a configuration without starting: who could read, who could cut off, what is
     /// refused.
@@ -241,6 +250,7 @@ fn run(command: Command) -> Result<()> {
             let config = config.load()?;
             on_runtime(serve::serve(&config, serve::announce))
         }
+        Command::Status { config, json } => on_runtime(status::status(&config.load()?, json)),
         Command::Check { config } => say(&check::explain(&config.load()?)),
         Command::Exposure { config, json, svg, all, what_if } => {
             let form = if json { expose::Form::Json } else { expose::Form::Table { all } };

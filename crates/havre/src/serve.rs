@@ -11,6 +11,7 @@ use crate::keep::Keeper;
 use anyhow::{Context, Result};
 use havre::compose::{self, Gateway};
 use havre::config::{Config, Listener};
+use havre::control::{self, GatewayDesk, Socket};
 use havre_engine::{Counts, Engine};
 use havre_model::ports::Ports;
 use havre_server::{Admin, Server, StaticCredentials};
@@ -57,6 +58,7 @@ pub(crate) async fn serve(
     ports.runtime.spawn(Box::pin(keeper.clone().repair_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.clone().relocate_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.collect_for_ever()));
+    let _socket = take_orders(&gateway, config, &ports);
     tell_init();
     server.run(stop_signal()).await;
     tracing::info!("stopped");
@@ -66,6 +68,23 @@ pub(crate) async fn serve(
 fn endpoint(listener: &Listener, address: std::net::SocketAddr) -> String {
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}")
+}
+
+/// Listens for orders while the socket that it returns is kept. A gateway that cannot be given
+/// orders still serves.
+fn take_orders(gateway: &Gateway, config: &Config, ports: &Ports) -> Option<Socket> {
+    match Socket::open(&config.gateway.catalog) {
+        Ok((socket, listener)) => {
+            let desk = Arc::new(GatewayDesk::new(gateway, config, ports.clone()));
+            ports.runtime.spawn(Box::pin(control::serve(listener, desk, ports.clone())));
+            Some(socket)
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "no orders can be given to this gateway");
+            None
+        }
+    }
 }
 
 /// Tells systemd, where it asked, that the gateway is up.

@@ -1,0 +1,54 @@
+//! The way from a command to the gateway that runs: a Unix socket beside the catalog.
+//!
+//! A command sends one line of JSON, an [`Order`], and gets lines of JSON back: [`Line::Progress`]
+//! any number of times, then one [`Line::Done`] or [`Line::Failed`]. Whoever gives the order stays
+//! connected: when they go away, what is being done for them ends.
+//!
+//! **Invariant.** Only the gateway's own user and root can give orders: the socket comes into being
+//! in a directory that nobody else can enter, has mode 0600 when it gets its name, and each peer's
+//! user is asked of the kernel besides. Requests, connections and waits are bounded (I8).
+//!
+//! **Deliberately absent.** A credential: who may read the catalog's directory has the catalog. The
+//! network. What an order does: [`GatewayDesk`] and the parts that it asks.
+//!
+//! **Crash.** The socket's file stays behind; the next gateway of this catalog replaces it. Nothing
+//! that an order changes in the process outlives it.
+
+mod client;
+mod desk;
+mod serve;
+mod socket;
+
+pub use client::{ControlError, send};
+pub use desk::{GatewayDesk, SiteStatus, Status};
+pub use serve::{CONNECTIONS_MAX, Desk, ORDER_DEADLINE, Outcome, Reporter, WRITE_DEADLINE, serve};
+pub use socket::{Socket, socket_path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Bytes of the line that an order comes in, its end included.
+pub const ORDER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a line that a command takes from the gateway.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// What a command asks of the gateway that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Order {
+    /// How the gateway and its sites do: answered with a [`Status`].
+    Status {},
+}
+
+/// One line of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Line {
+    /// How it goes.
+    Progress(Value),
+    /// The last line: it is done, with this result.
+    Done(Value),
+    /// The last line: it is not done, and why.
+    Failed(String),
+}

@@ -1,0 +1,120 @@
+//! What the running gateway does with each order.
+//!
+//! **Invariant.** What is told was looked up just now, and holds no name of a customer and no key.
+//!
+//! **Deliberately absent.** The socket (`serve`), and how the parts do it.
+//!
+//! **Crash.** Nothing is kept.
+
+use super::Order;
+use super::serve::{Desk, Outcome, Reporter};
+use crate::compose::Gateway;
+use crate::config::Config;
+use anyhow::{Context, Result};
+use havre_catalog::Catalog;
+use havre_engine::Engine;
+use havre_model::ports::Ports;
+use havre_sites::{Fleet, Guarded, Health, Operation};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How the gateway does: the answer to [`Order::Status`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The release.
+    pub release: String,
+    /// Seconds since the gateway took up its work.
+    pub up_seconds: u64,
+    /// Whether it takes writes: not while too many sites are away since the start.
+    pub takes_writes: bool,
+    /// Objects there are.
+    pub objects: u64,
+    /// Their bytes.
+    pub object_bytes: u64,
+    /// Blobs that miss a shard.
+    pub incomplete_blobs: u64,
+    /// Blobs that were acknowledged below their guarantee and are still incomplete.
+    pub below_guarantee_blobs: u64,
+    /// The sites, in the configuration's order.
+    pub sites: Vec<SiteStatus>,
+}
+
+/// How a site does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// Its name.
+    pub name: String,
+    /// `healthy`, `suspect` or `down`: the worse of reading and writing.
+    pub health: String,
+    /// Requests to it since the start.
+    pub requests: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Milliseconds within which 19 of 20 reads were answered lately.
+    pub read_p95_ms: u64,
+}
+
+/// The running gateway's desk.
+pub struct GatewayDesk {
+    engine: Arc<Engine>,
+    catalog: Arc<dyn Catalog>,
+    fleet: Arc<Fleet>,
+    ports: Ports,
+    started: std::time::Duration,
+}
+
+impl GatewayDesk {
+    /// The desk of this gateway.
+    #[must_use]
+    pub fn new(gateway: &Gateway, _: &Config, ports: Ports) -> Self {
+        Self {
+            engine: Arc::clone(&gateway.engine),
+            catalog: Arc::clone(&gateway.catalog),
+            fleet: Arc::clone(&gateway.fleet),
+            started: ports.clock.elapsed(),
+            ports,
+        }
+    }
+
+    async fn status(&self) -> Result<Status> {
+        let counts = self.catalog.counts().await.context("count what there is")?;
+        let up = self.ports.clock.elapsed().saturating_sub(self.started);
+        Ok(Status {
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            up_seconds: up.as_secs(),
+            takes_writes: self.engine.takes_writes(),
+            objects: counts.objects,
+            object_bytes: counts.bytes,
+            incomplete_blobs: counts.incomplete,
+            below_guarantee_blobs: counts.below_guarantee,
+            sites: self.fleet.iter().map(site_status).collect(),
+        })
+    }
+}
+
+fn site_status(site: &Guarded) -> SiteStatus {
+    let counters = site.counters();
+    let health = match site.health() {
+        Health::Healthy => "healthy",
+        Health::Suspect => "suspect",
+        Health::Down => "down",
+    };
+    SiteStatus {
+        name: site.name().to_owned(),
+        health: health.to_owned(),
+        requests: counters.requests(),
+        failures: counters.failures(),
+        read_p95_ms: u64::try_from(site.p95(Operation::Read).as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl Desk for GatewayDesk {
+    fn carry_out<'a>(&'a self, order: Order, _: &'a Reporter) -> Outcome<'a> {
+        Box::pin(async move {
+            let result = match order {
+                Order::Status {} => serde_json::to_value(self.status().await?),
+            };
+            result.context("write the result as JSON")
+        })
+    }
+}

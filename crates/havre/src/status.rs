@@ -1,0 +1,46 @@
+//! `havre status`: how the running gateway and its sites do.
+//!
+//! **Invariant.** Asks the gateway that runs, and says so when none does.
+//!
+//! **Deliberately absent.** Anything that changes.
+//!
+//! **Crash.** Nothing is kept.
+
+use anyhow::{Context, Result};
+use havre::config::Config;
+use havre::control::{self, Order, Status};
+use std::fmt::Write as _;
+
+/// Prints how the gateway does.
+pub(crate) async fn status(config: &Config, json: bool) -> Result<()> {
+    let answer = control::send(&config.gateway.catalog, &Order::Status {}, drop).await?;
+    if json {
+        return crate::say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+    }
+    let status: Status = serde_json::from_value(answer).context("read the gateway's answer")?;
+    crate::say(&table(&status)?)
+}
+
+fn table(status: &Status) -> Result<String> {
+    let mut text = String::new();
+    let writes = if status.takes_writes { "takes writes" } else { "READS ONLY" };
+    writeln!(text, "havre {} runs for {} s, {writes}", status.release, status.up_seconds)?;
+    writeln!(
+        text,
+        "{} objects, {} bytes; {} blobs miss a shard, {} of them below their guarantee\n",
+        status.objects, status.object_bytes, status.incomplete_blobs, status.below_guarantee_blobs
+    )?;
+    writeln!(
+        text,
+        "{:<16} {:<8} {:>10} {:>9} {:>12}",
+        "site", "health", "requests", "failed", "read p95 ms"
+    )?;
+    for site in &status.sites {
+        writeln!(
+            text,
+            "{:<16} {:<8} {:>10} {:>9} {:>12}",
+            site.name, site.health, site.requests, site.failures, site.read_p95_ms
+        )?;
+    }
+    Ok(text)
+}
