@@ -16,11 +16,13 @@ use havre_keeper::HeldBlobs;
 use havre_model::ports::Ports;
 use havre_model::record::Excluded;
 use havre_model::{BlobId, SiteSet};
+use havre_policy::PlacementPolicy;
 use havre_seal::{Keyring, RootKey};
 use havre_sites::Fleet;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The name that this gateway's chains of packs go by.
@@ -34,9 +36,16 @@ pub struct Gateway {
     pub catalog: Arc<dyn Catalog>,
     /// Its sites, for the keeper.
     pub fleet: Arc<Fleet>,
+    /// The policies that its blobs are under, for the keeper.
+    pub policies: Arc<[PlacementPolicy]>,
+    /// Whether moving shards is paused; the catalog remembers it.
+    pub moves_paused: Arc<AtomicBool>,
     /// What the start found.
     pub report: StartReport,
 }
+
+/// The job whose presence in the catalog means that moving shards is paused.
+pub const MOVES_PAUSED: &str = "relocate-paused";
 
 /// Opens the sites that the configuration names.
 ///
@@ -137,7 +146,10 @@ pub async fn start(config: &Config) -> Result<Gateway> {
     let bar = Bar::new();
     let (engine, report) = Engine::start(parts, &bar).await?;
     bar.finish();
-    Ok(Gateway { engine, catalog, fleet, report })
+    let paused = catalog.job(MOVES_PAUSED).await?.is_some_and(|job| job.state == [1]);
+    let moves_paused = Arc::new(AtomicBool::new(paused));
+    let policies = config.placement_policies().into();
+    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, report })
 }
 
 /// Whether a path is there, for messages that say what to do.

@@ -37,6 +37,9 @@ use std::{
 };
 use storage::Storage;
 
+/// What the keeper reads from all sites together in a second, where nothing is said.
+const KEEPER_BYTES_PER_SECOND: u64 = 128 << 20;
+
 /// A sound configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -230,6 +233,12 @@ impl Config {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Bytes a second that the keeper reads from all sites together.
+    #[must_use]
+    pub fn keeper_bytes_per_second(&self) -> u64 {
+        self.limits.repair_bytes_per_second.unwrap_or(KEEPER_BYTES_PER_SECOND).max(1)
     }
 
     /// The placement policies, in the order of [`Self::policies`].

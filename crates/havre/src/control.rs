@@ -16,11 +16,13 @@
 
 mod client;
 mod desk;
+mod drain;
 mod serve;
 mod socket;
 
 pub use client::{ControlError, send};
 pub use desk::{GatewayDesk, SiteStatus, Status};
+pub use drain::{Drains, Exclusion, Plan, Subject, Traffic};
 pub use serve::{CONNECTIONS_MAX, Desk, ORDER_DEADLINE, Outcome, Reporter, WRITE_DEADLINE, serve};
 pub use socket::{Socket, socket_path};
 
@@ -39,6 +41,37 @@ pub const LINE_BYTES_MAX: usize = 16 << 20;
 pub enum Order {
     /// How the gateway and its sites do: answered with a [`Status`].
     Status {},
+    /// What excluding somebody would take: answered with a [`Plan`].
+    PlanExclusion {
+        /// Who.
+        subject: Subject,
+    },
+    /// Excludes somebody: answered with the sites that are closed.
+    Exclude {
+        /// Who.
+        subject: Subject,
+        /// Why.
+        reason: String,
+        /// By when the sites should be empty, in milliseconds since 1970.
+        deadline_ms: Option<u64>,
+    },
+    /// Admits somebody again.
+    Admit {
+        /// Who.
+        subject: Subject,
+        /// Why.
+        reason: String,
+    },
+    /// Pauses or resumes moving shards; remembered over restarts.
+    PauseMoves {
+        /// Which of the two.
+        pause: bool,
+    },
+    /// Who is excluded and how far their sites have drained: answered with [`Drains`].
+    Drains {
+        /// Whether to list the closed sites as well.
+        list: bool,
+    },
 }
 
 /// One line of an answer.

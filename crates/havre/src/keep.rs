@@ -16,6 +16,7 @@ use havre_catalog::Catalog;
 use havre_engine::Engine;
 use havre_keeper::{
     Busy, Collector, GcReport, HeldBlobs, Relocation, Relocator, RepairReport, Repairer, Throttle,
+    shards_listed,
 };
 use havre_model::SiteSet;
 use havre_model::ports::Ports;
@@ -24,6 +25,7 @@ use havre_sites::Fleet;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The pause between two collections of a running gateway.
@@ -36,8 +38,6 @@ const REPAIR_PAUSE: Duration = Duration::from_secs(10);
 /// them when nothing has changed.
 const RELOCATE_PAUSE: Duration = Duration::from_secs(2);
 const RELOCATE_EVERY: Duration = Duration::from_secs(3600);
-/// What repair reads from all sites together, where the configuration does not say.
-const REPAIR_BYTES_PER_SECOND: u64 = 128 << 20;
 
 /// What all of the keeper's workers share.
 #[derive(Clone)]
@@ -46,6 +46,7 @@ pub(crate) struct Keeper {
     fleet: Arc<Fleet>,
     engine: Arc<Engine>,
     policies: Arc<[PlacementPolicy]>,
+    moves_paused: Arc<AtomicBool>,
     busy: Busy,
     bytes_per_second: u64,
     ports: Ports,
@@ -53,14 +54,14 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
-        let rate = config.limits.repair_bytes_per_second;
         Self {
             catalog: Arc::clone(&gateway.catalog),
             fleet: Arc::clone(&gateway.fleet),
             engine: Arc::clone(&gateway.engine),
-            policies: config.placement_policies().into(),
+            policies: Arc::clone(&gateway.policies),
+            moves_paused: Arc::clone(&gateway.moves_paused),
             busy: Busy::default(),
-            bytes_per_second: rate.unwrap_or(REPAIR_BYTES_PER_SECOND),
+            bytes_per_second: config.keeper_bytes_per_second(),
             ports,
         }
     }
@@ -125,6 +126,27 @@ impl Keeper {
         }
     }
 
+    /// Whether closed sites list nothing any more, after garbage was collected for it.
+    async fn is_empty(&self, closed: SiteSet) -> bool {
+        if !closed.is_empty() && self.engine.fence().await {
+            match self.collector().collect().await {
+                Ok(report) => tell(&report),
+                Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
+            }
+        }
+        for at in closed.iter() {
+            match shards_listed(self.fleet.site(at), 1).await {
+                Ok(0) => {}
+                Ok(_) => return false,
+                Err(error) => {
+                    tracing::warn!(%error, "a closed site cannot be listed");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
     /// Moves what may not stay where it is, for as long as the gateway runs: at once while sites
     /// are closed and not empty, and now and then because facts change with the configuration.
     pub(crate) async fn relocate_for_ever(self) {
@@ -133,11 +155,15 @@ impl Keeper {
         let mut idle = Duration::MAX;
         loop {
             let closed = self.fleet.closed();
-            if self.engine.takes_writes() && (closed != seen || idle >= RELOCATE_EVERY) {
+            let paused = || self.moves_paused.load(Ordering::Acquire);
+            let due = closed != seen || idle >= RELOCATE_EVERY;
+            if due && self.engine.takes_writes() && !paused() {
                 seen = closed;
-                match relocator.pass(&|| self.fleet.closed() == closed).await {
+                match relocator.pass(&|| self.fleet.closed() == closed && !paused()).await {
                     Ok(progress) => {
-                        idle = if progress.done { Duration::ZERO } else { Duration::MAX };
+                        // Garbage is not moved: it goes, so that closed sites are left empty.
+                        let settled = progress.done && self.is_empty(closed).await;
+                        idle = if settled { Duration::ZERO } else { Duration::MAX };
                         tell_relocation(&progress);
                     }
                     Err(error) => tracing::warn!(%error, "a pass of moving shards failed"),

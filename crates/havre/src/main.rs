@@ -7,6 +7,7 @@
 //!
 //! **Crash.** Any command can be run again.
 
+mod drain;
 mod expose;
 mod inspect;
 mod keep;
@@ -17,7 +18,7 @@ mod up;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use havre::{check, config::Config, parties};
+use havre::{check, config::Config, control::Subject, parties};
 use havre_policy::csl::SCORE_SHOWN_MIN;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -121,6 +122,42 @@ enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Exclude a party while everything is in use: from now on no shard goes to a site that answers
+    /// to it, and what these sites hold is moved elsewhere and deleted there.
+    Prohibit {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The party: its name, or kind:name (operator:, owner:, jurisdiction:, alliance:).
+        party: String,
+        #[command(flatten)]
+        exclusion: ExclusionArgs,
+    },
+    /// Admit a party, or a site as site:NAME, that was excluded; what was moved stays.
+    Admit {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The party, or site:NAME.
+        subject: String,
+        /// Why, for the record.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Work on sites.
+    #[command(subcommand)]
+    Site(SiteCommand),
+    /// Show who is excluded and how far their sites have drained.
+    Drains {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Go on until nothing is left to do.
+        #[arg(long, conflicts_with = "json")]
+        follow: bool,
+        #[command(subcommand)]
+        command: Option<DrainsCommand>,
+    },
     /// Delete at the sites what no object needs, once. (A running gateway does so by itself.)
     Gc {
         #[command(flatten)]
@@ -132,6 +169,86 @@ enum Command {
     /// Look at objects.
     #[command(subcommand)]
     Object(ObjectCommand),
+}
+
+#[derive(Subcommand)]
+enum SiteCommand {
+    /// Empty a site while it is in use: no new shard goes there, what it holds is moved elsewhere.
+    Drain {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The site's configured name.
+        site: String,
+        #[command(flatten)]
+        exclusion: ExclusionArgs,
+    },
+}
+
+#[derive(Subcommand)]
+enum DrainsCommand {
+    /// Move nothing until it is resumed, over restarts too. Closed sites stay closed.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+#[derive(clap::Args)]
+struct ExclusionArgs {
+    /// Why, for the record.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// By when the sites should be empty: a day (2027-01-31) or a time (2027-01-31T12:00:00Z).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    deadline: Option<u64>,
+    /// Only estimate what it would take: shards, bytes by site, time, cost.
+    #[arg(long)]
+    plan: bool,
+    /// With --plan: what a site charges for a GB that leaves it, as SITE=PRICE, or *=PRICE for all
+    /// others. May be given several times.
+    #[arg(long, value_name = "SITE=PRICE", value_parser = parse_price, requires = "plan")]
+    egress_price: Vec<(String, f64)>,
+    /// With --plan: print JSON.
+    #[arg(long, requires = "plan")]
+    json: bool,
+    /// Show how far it got until the sites are empty.
+    #[arg(long, conflicts_with = "plan")]
+    follow: bool,
+}
+
+impl ExclusionArgs {
+    async fn carry_out(self, config: &Config, subject: Subject) -> Result<()> {
+        if self.plan {
+            let prices = self.egress_price.into_iter().collect();
+            return drain::plan(config, subject, &prices, self.json).await;
+        }
+        drain::exclude(config, subject, self.reason, self.deadline, self.follow).await
+    }
+}
+
+/// A price, as `SITE=PRICE`.
+fn parse_price(text: &str) -> Result<(String, f64), String> {
+    let (site, price) = text.split_once('=').ok_or("write it as SITE=PRICE")?;
+    let price: f64 = price.parse().map_err(|_| format!("{price} is no number"))?;
+    if !price.is_finite() || price < 0.0 {
+        return Err(format!("{price} is no price"));
+    }
+    Ok((site.to_owned(), price))
+}
+
+/// A time in UTC as RFC 3339 has it, or a day's end, in milliseconds since 1970.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let form = "write it as 2027-01-31 or 2027-01-31T12:00:00Z";
+    let whole = if text.len() == 10 { format!("{text}T23:59:59Z") } else { text.to_owned() };
+    let time: jiff::Timestamp = whole.parse().map_err(|_| form.to_owned())?;
+    u64::try_from(time.as_millisecond()).map_err(|_| form.to_owned())
+}
+
+/// A party, or a site as `site:NAME`.
+fn subject(text: String) -> Subject {
+    match text.strip_prefix("site:") {
+        Some(site) => Subject::Site(site.to_owned()),
+        None => Subject::Party(text),
+    }
 }
 
 #[derive(Subcommand)]
@@ -259,6 +376,24 @@ fn run(command: Command) -> Result<()> {
         Command::Recover { config, root_key, accept_loss } => {
             let config = config.load()?;
             on_runtime(recover::recover(&config, root_key.as_deref().map(Path::new), accept_loss))
+        }
+        Command::Prohibit { config, party, exclusion } => {
+            on_runtime(exclusion.carry_out(&config.load()?, Subject::Party(party)))
+        }
+        Command::Admit { config, subject: text, reason } => {
+            on_runtime(drain::admit(&config.load()?, subject(text), reason))
+        }
+        Command::Site(SiteCommand::Drain { config, site, exclusion }) => {
+            on_runtime(exclusion.carry_out(&config.load()?, Subject::Site(site)))
+        }
+        Command::Drains { config, json, follow, command } => {
+            let config = config.load()?;
+            match command {
+                Some(DrainsCommand::Pause) => on_runtime(drain::pause(&config, true)),
+                Some(DrainsCommand::Resume) => on_runtime(drain::pause(&config, false)),
+                None if follow => on_runtime(drain::follow(&config)),
+                None => on_runtime(drain::show(&config, json)),
+            }
         }
         Command::Gc { config } => {
             let config = config.load()?;

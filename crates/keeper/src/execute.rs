@@ -277,6 +277,27 @@ async fn shard_index(site: &Guarded, row: &BlobRow) -> Option<ShardIndex> {
     Some(index)
 }
 
+/// How many shards a site lists, of whatever blobs; counting ends at `most`.
+///
+/// # Errors
+/// When it cannot be listed.
+pub async fn shards_listed(site: &Guarded, most: u64) -> Result<u64, SiteError> {
+    let mut count = 0;
+    for prefix in [BlobName::PACKS, BlobName::EXTENTS] {
+        let mut after = None;
+        while count < most {
+            let page = site.list(prefix, after.as_ref(), SITE_LIST_PAGE_MAX).await?;
+            count += page.entries.len() as u64;
+            let last = page.entries.last().map(|entry| entry.name);
+            if !page.more || last.is_none() || last <= after {
+                break;
+            }
+            after = last;
+        }
+    }
+    Ok(count)
+}
+
 async fn delete_orphan(site: &Guarded, name: &BlobName) -> Result<(), SiteError> {
     tracing::info!(site = site.name(), %name, "deleting an orphan");
     site.delete(name).await

@@ -10,6 +10,7 @@
 //! **Crash.** A pass that dies is begun again; deleting twice is deleting once.
 
 mod busy;
+pub mod estimate;
 pub mod execute;
 pub mod plan;
 mod rebuild;
@@ -18,7 +19,7 @@ pub mod repair;
 mod throttle;
 
 pub use busy::Busy;
-pub use execute::{Collector, GcReport, HeldBlobs};
+pub use execute::{Collector, GcReport, HeldBlobs, shards_listed};
 pub use relocate::{Relocation, Relocator};
 pub use repair::{RepairReport, Repairer};
 pub use throttle::Throttle;

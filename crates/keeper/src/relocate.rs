@@ -69,6 +69,8 @@ pub struct Relocation {
     pub left: u64,
     /// Whether the last pass found everything in its place and nothing left over.
     pub done: bool,
+    /// The sites that were closed then, as bits by position.
+    pub closed: u64,
     /// The blob that the pass under way has come to.
     after: Option<BlobId>,
 }
@@ -141,6 +143,7 @@ impl Relocator {
         (state.waiting, state.stuck, state.reason) = (0, 0, String::new());
         self.delete_leftovers(&mut state).await?;
         let (mut moved_any, mut ended) = (false, false);
+        state.closed = self.fleet.closed().bits();
         while go_on() {
             let page = self.catalog.blobs(state.after, PAGE).await?;
             let Some(last) = page.last().map(BlobRow::blob) else {
@@ -222,37 +225,21 @@ impl Relocator {
         Ok(())
     }
 
-    /// The policy that the blob is under. Where the catalog does not know, the strictest of its
-    /// geometry that allows the sites which it has.
-    fn policy(&self, row: &BlobRow) -> Option<&PlacementPolicy> {
-        let named = row.policy.as_deref();
-        let fits = |policy: &&PlacementPolicy| policy.geometry() == row.geometry;
-        let named = self.policies.iter().filter(fits).find(|it| Some(it.name()) == named);
-        named.or_else(|| {
-            let sites: SiteSet = self.positions(row).into_iter().flatten().collect();
-            let strictness = |policy: &&PlacementPolicy| {
-                (sites.is_subset(policy.eligible()), policy.strictness())
-            };
-            self.policies.iter().filter(fits).max_by_key(strictness)
-        })
-    }
-
-    fn positions(&self, row: &BlobRow) -> Vec<Option<usize>> {
-        row.sites.iter().map(|site| self.fleet.by_id(*site).map(|(at, _)| at)).collect()
-    }
-
     fn is_misplaced(&self, row: &BlobRow, closed: SiteSet) -> bool {
-        let positions = self.positions(row);
+        let positions = positions_of(&self.fleet, row);
         let now = Arrangement { positions: &positions, leftovers: SiteSet::EMPTY };
-        self.policy(row).is_some_and(|policy| policy.misplaced(&now, closed).is_some())
+        policy_of(&self.policies, &self.fleet, row)
+            .is_some_and(|policy| policy.misplaced(&now, closed).is_some())
     }
 
     /// Moves what may not stay of one blob, as the catalog has it now.
     async fn relocate(&self, blob: BlobId, closed: SiteSet) -> Result<Fate, CatalogError> {
         let Some(_claim) = self.busy.claim(blob) else { return Ok(Fate::Waits { read: 0 }) };
         let Some(row) = self.catalog.blob(blob).await? else { return Ok(Fate::Fine) };
-        let Some(policy) = self.policy(&row) else { return Ok(Fate::Fine) };
-        let positions = self.positions(&row);
+        let Some(policy) = policy_of(&self.policies, &self.fleet, &row) else {
+            return Ok(Fate::Fine);
+        };
+        let positions = positions_of(&self.fleet, &row);
         let left = self.catalog.leftovers_of(blob).await?;
         let leftovers = left.iter().filter_map(|site| self.fleet.by_id(*site));
         let leftovers: SiteSet = leftovers.map(|(at, _)| at).collect();
@@ -398,4 +385,26 @@ impl Relocator {
         self.catalog.forget_leftover(leftover).await?;
         Ok(true)
     }
+}
+
+/// The policy that the blob is under. Where the catalog does not know, the strictest of its
+/// geometry that allows the sites which it has.
+pub(crate) fn policy_of<'a>(
+    policies: &'a [PlacementPolicy],
+    fleet: &Fleet,
+    row: &BlobRow,
+) -> Option<&'a PlacementPolicy> {
+    let named = row.policy.as_deref();
+    let fits = |policy: &&PlacementPolicy| policy.geometry() == row.geometry;
+    policies.iter().filter(fits).find(|it| Some(it.name()) == named).or_else(|| {
+        let sites: SiteSet = positions_of(fleet, row).into_iter().flatten().collect();
+        let strictness =
+            |policy: &&PlacementPolicy| (sites.is_subset(policy.eligible()), policy.strictness());
+        policies.iter().filter(fits).max_by_key(strictness)
+    })
+}
+
+/// Where the catalog has each shard; `None` for sites that are configured no longer.
+pub(crate) fn positions_of(fleet: &Fleet, row: &BlobRow) -> Vec<Option<usize>> {
+    row.sites.iter().map(|site| fleet.by_id(*site).map(|(at, _)| at)).collect()
 }

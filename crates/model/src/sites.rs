@@ -18,6 +18,12 @@ impl SiteSet {
     /// No site.
     pub const EMPTY: Self = Self(0);
 
+    /// Bit `i` is set for the site at position `i`.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The set with `position` added; positions from [`SITES_MAX`] on are a caller's error.
     #[must_use]
     pub fn with(self, position: usize) -> Self {

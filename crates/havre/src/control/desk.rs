@@ -14,9 +14,11 @@ use anyhow::{Context, Result};
 use havre_catalog::Catalog;
 use havre_engine::Engine;
 use havre_model::ports::Ports;
+use havre_policy::{Facts, PlacementPolicy};
 use havre_sites::{Fleet, Guarded, Health, Operation};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// How the gateway does: the answer to [`Order::Status`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,21 +58,29 @@ pub struct SiteStatus {
 
 /// The running gateway's desk.
 pub struct GatewayDesk {
-    engine: Arc<Engine>,
-    catalog: Arc<dyn Catalog>,
-    fleet: Arc<Fleet>,
-    ports: Ports,
+    pub(super) engine: Arc<Engine>,
+    pub(super) catalog: Arc<dyn Catalog>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) policies: Arc<[PlacementPolicy]>,
+    pub(super) facts: Facts,
+    pub(super) moves_paused: Arc<AtomicBool>,
+    pub(super) keeper_bytes_per_second: u64,
+    pub(super) ports: Ports,
     started: std::time::Duration,
 }
 
 impl GatewayDesk {
     /// The desk of this gateway.
     #[must_use]
-    pub fn new(gateway: &Gateway, _: &Config, ports: Ports) -> Self {
+    pub fn new(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
         Self {
             engine: Arc::clone(&gateway.engine),
             catalog: Arc::clone(&gateway.catalog),
             fleet: Arc::clone(&gateway.fleet),
+            policies: Arc::clone(&gateway.policies),
+            facts: config.facts().clone(),
+            moves_paused: Arc::clone(&gateway.moves_paused),
+            keeper_bytes_per_second: config.keeper_bytes_per_second(),
             started: ports.clock.elapsed(),
             ports,
         }
@@ -113,6 +123,15 @@ impl Desk for GatewayDesk {
         Box::pin(async move {
             let result = match order {
                 Order::Status {} => serde_json::to_value(self.status().await?),
+                Order::PlanExclusion { subject } => serde_json::to_value(self.plan(subject).await?),
+                Order::Exclude { subject, reason, deadline_ms } => {
+                    serde_json::to_value(self.exclude(subject, reason, deadline_ms).await?)
+                }
+                Order::Admit { subject, reason } => {
+                    serde_json::to_value(self.admit(subject, reason).await?)
+                }
+                Order::PauseMoves { pause } => serde_json::to_value(self.pause_moves(pause).await?),
+                Order::Drains { list } => serde_json::to_value(self.drains(list).await?),
             };
             result.context("write the result as JSON")
         })

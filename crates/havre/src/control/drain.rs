@@ -1,0 +1,265 @@
+//! Closing sites: who is excluded, what that would take, how far it got.
+//!
+//! **Invariant.** An exclusion that has begun is carried to its end, whoever goes away meanwhile.
+//!
+//! **Deliberately absent.** Moving shards (`keeper`) and closing sites (`engine`).
+//!
+//! **Crash.** What was answered holds after the next start; see `engine::exclude`.
+
+use super::desk::GatewayDesk;
+use crate::compose::MOVES_PAUSED;
+use anyhow::{Context, Result};
+use havre_catalog::{ExclusionRow, JobRow};
+use havre_engine::ExcludeError;
+use havre_keeper::{Relocation, Relocator, estimate, shards_listed};
+use havre_model::record::Excluded;
+use havre_model::{SiteSet, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Shards that are counted at a closed site, at most: it is empty or it is not.
+const LISTED_MAX: u64 = 100_000;
+
+/// Who is to be excluded or admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Subject {
+    /// Whatever answers to this party: its name, or `kind:name` where several have one name.
+    Party(String),
+    /// One site.
+    Site(String),
+}
+
+impl From<Subject> for Excluded {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Party(name) => Self::Party(name),
+            Subject::Site(name) => Self::Site(name),
+        }
+    }
+}
+
+/// An exclusion in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// Who: `kind:name`, or `site:name`.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// Milliseconds since 1970.
+    pub decided_ms: u64,
+    /// Milliseconds since 1970.
+    pub deadline_ms: Option<u64>,
+    /// The sites that it closes, by the facts of today.
+    pub sites: Vec<String>,
+}
+
+/// What an exclusion would take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Who.
+    pub subject: String,
+    /// The sites that would be closed.
+    pub sites: Vec<String>,
+    /// Policies that would have nowhere to write: the exclusion would be refused.
+    pub refused_by: Vec<String>,
+    /// Blobs there are.
+    pub blobs: u64,
+    /// Those of which shards would move.
+    pub blobs_to_move: u64,
+    /// Shards that would move.
+    pub shards: u64,
+    /// Seconds it takes at least, at the rate that the configuration sets.
+    pub seconds: u64,
+    /// Blobs that could not be moved.
+    pub stuck: u64,
+    /// Why, of one of those.
+    pub reason: String,
+    /// By site.
+    pub traffic: Vec<Traffic>,
+}
+
+/// What a site would be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// The site.
+    pub site: String,
+    /// Bytes read from it.
+    pub bytes_read: u64,
+    /// Bytes stored at it.
+    pub bytes_stored: u64,
+}
+
+/// How far closed sites have drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drains {
+    /// Who is excluded.
+    pub exclusions: Vec<Exclusion>,
+    /// Whether moving shards is paused.
+    pub paused: bool,
+    /// Whether everything is in its place and nothing is left over.
+    pub done: bool,
+    /// Blobs that the pass under way has looked at, and all there are.
+    pub examined: u64,
+    /// See `examined`.
+    pub blobs: u64,
+    /// Shards moved, since there was nothing to do.
+    pub shards_moved: u64,
+    /// Bytes read for it.
+    pub bytes_read: u64,
+    /// Bytes stored for it.
+    pub bytes_stored: u64,
+    /// Shards deleted where they were.
+    pub shards_deleted: u64,
+    /// Shards that were moved and are still to be deleted.
+    pub shards_left: u64,
+    /// Blobs that have to wait: for a site that is away.
+    pub waiting: u64,
+    /// Blobs that cannot be moved.
+    pub stuck: u64,
+    /// Why, of one of those.
+    pub reason: String,
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Seconds until all blobs were looked at, as it went so far.
+    pub seconds_left: Option<u64>,
+    /// What the closed sites list: shards by site; none where a site cannot be listed.
+    pub listed: Vec<(String, Option<u64>)>,
+}
+
+impl Drains {
+    /// Whether everything was moved and the closed sites, which were listed, have nothing left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.done && self.listed.iter().all(|(_, shards)| *shards == Some(0))
+    }
+}
+
+impl GatewayDesk {
+    fn site_names(&self, sites: SiteSet) -> Vec<String> {
+        sites.iter().map(|at| self.fleet.site(at).name().to_owned()).collect()
+    }
+
+    /// The party by the one name that it goes by in the packs.
+    fn canonical(&self, subject: Subject) -> Result<Excluded> {
+        let Subject::Party(text) = subject else { return Ok(subject.into()) };
+        let found = self.facts.named(&text);
+        match found[..] {
+            [party] => Ok(Excluded::Party(self.facts.party(party).to_string())),
+            [] => Err(ExcludeError::Unknown(text).into()),
+            _ => {
+                let names: Vec<String> =
+                    found.iter().map(|id| self.facts.party(*id).to_string()).collect();
+                anyhow::bail!("{text} may be {}; say which", names.join(" or "))
+            }
+        }
+    }
+
+    fn exclusion(&self, row: &ExclusionRow) -> Exclusion {
+        let sites = self.engine.sites_of(&row.record.subject).unwrap_or(SiteSet::EMPTY);
+        Exclusion {
+            subject: row.record.subject.to_string(),
+            reason: row.record.reason.clone(),
+            decided_ms: row.record.decided.millis(),
+            deadline_ms: row.record.deadline.map(Timestamp::millis),
+            sites: self.site_names(sites),
+        }
+    }
+
+    pub(super) async fn plan(&self, subject: Subject) -> Result<Plan> {
+        let subject = self.canonical(subject)?;
+        let sites = self.engine.sites_of(&subject).filter(|sites| !sites.is_empty());
+        let sites = sites.ok_or_else(|| ExcludeError::Unknown(subject.to_string()))?;
+        let closed = self.fleet.closed().union(sites);
+        let without = self.policies.iter().filter(|policy| !policy.can_place_without(closed));
+        let refused_by = without.map(|policy| policy.name().to_owned()).collect();
+        let (catalog, fleet) = (&*self.catalog, &*self.fleet);
+        let sum = estimate::estimate(catalog, fleet, &self.policies, closed).await?;
+        let read: u64 = sum.bytes_read.iter().sum();
+        let traffic = sum.bytes_read.iter().zip(&sum.bytes_stored).enumerate();
+        let traffic = traffic.map(|(at, (read, stored))| Traffic {
+            site: self.fleet.site(at).name().to_owned(),
+            bytes_read: *read,
+            bytes_stored: *stored,
+        });
+        Ok(Plan {
+            subject: subject.to_string(),
+            sites: self.site_names(sites),
+            refused_by,
+            blobs: sum.blobs,
+            blobs_to_move: sum.blobs_to_move,
+            shards: sum.shards,
+            seconds: read.div_ceil(self.keeper_bytes_per_second),
+            stuck: sum.stuck,
+            reason: sum.reason,
+            traffic: traffic.collect(),
+        })
+    }
+
+    pub(super) async fn exclude(
+        &self,
+        subject: Subject,
+        reason: String,
+        deadline_ms: Option<u64>,
+    ) -> Result<Vec<String>> {
+        let subject = self.canonical(subject)?;
+        let engine = Arc::clone(&self.engine);
+        let deadline = deadline_ms.map(Timestamp::from_millis);
+        // A client that goes away does not stop it half way.
+        let task = tokio::spawn(async move { engine.exclude(subject, reason, deadline).await });
+        Ok(self.site_names(task.await.context("exclude")??))
+    }
+
+    pub(super) async fn admit(&self, subject: Subject, reason: String) -> Result<()> {
+        // A party that is declared no longer can be admitted by the name that it went by.
+        let named = self.canonical(subject.clone()).unwrap_or_else(|_| subject.into());
+        let engine = Arc::clone(&self.engine);
+        let task = tokio::spawn(async move { engine.admit(named, reason).await });
+        Ok(task.await.context("admit")??)
+    }
+
+    pub(super) async fn pause_moves(&self, pause: bool) -> Result<()> {
+        let state = vec![u8::from(pause)];
+        self.catalog.put_job(JobRow { name: MOVES_PAUSED.to_owned(), state }).await?;
+        self.moves_paused.store(pause, Ordering::Release);
+        Ok(())
+    }
+
+    /// How far it got; with `list`, by what the closed sites themselves say.
+    pub(super) async fn drains(&self, list: bool) -> Result<Drains> {
+        let rows = self.engine.exclusions().await?;
+        let progress: Relocation = Relocator::progress(&*self.catalog).await?;
+        let now = self.ports.clock.now().millis();
+        let seconds = match progress.began_ms {
+            0 => 0,
+            began => now.saturating_sub(began) / 1000,
+        };
+        let left = progress.total.saturating_sub(progress.examined);
+        let seconds_left = (progress.examined > 0 && !progress.done)
+            .then(|| seconds.saturating_mul(left) / progress.examined);
+        let mut listed = Vec::new();
+        for at in self.fleet.closed().iter().filter(|_| list) {
+            let site = self.fleet.site(at);
+            listed.push((site.name().to_owned(), shards_listed(site, LISTED_MAX).await.ok()));
+        }
+        Ok(Drains {
+            exclusions: rows.iter().map(|row| self.exclusion(row)).collect(),
+            paused: self.moves_paused.load(Ordering::Acquire),
+            done: progress.done && progress.closed == self.fleet.closed().bits(),
+            examined: progress.examined,
+            blobs: progress.total,
+            shards_moved: progress.shards,
+            bytes_read: progress.bytes_read,
+            bytes_stored: progress.bytes_stored,
+            shards_deleted: progress.deleted,
+            shards_left: progress.left,
+            waiting: progress.waiting,
+            stuck: progress.stuck,
+            reason: progress.reason,
+            seconds,
+            seconds_left,
+            listed,
+        })
+    }
+}
