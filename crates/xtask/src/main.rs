@@ -53,6 +53,9 @@ usage: cargo xtask COMMAND
   drill recover [--objects N] [--seed N]
                        lose the catalog and rebuild it: from all sites, from three of them with
                        kills on the way, and by starting
+  drill prohibit [--small N] [--large N] [--seed N]
+                       prohibit a party under a load, killed twice: its sites end up empty, no
+                       request fails, and no coalition ever holds k shards of a blob
   drill faults         sites that hang, die, lie, forget and fill up under a running gateway
   drill memory [--bytes N] [--against yardstick]
                        eight uploads, then eight downloads of N bytes at once; what the process
@@ -130,7 +133,8 @@ fn run_clients(mut words: Words) -> Result<()> {
 }
 
 fn run_drill(mut words: Words) -> Result<()> {
-    let name = words.take().context("which drill? kill, power, recover, faults or memory")?;
+    let name =
+        words.take().context("which drill? kill, power, recover, prohibit, faults or memory")?;
     let seed = words.value("--seed")?;
     let mut report = Report::default();
     match name.as_str() {
@@ -153,6 +157,14 @@ fn run_drill(mut words: Words) -> Result<()> {
             let options = drill::RecoverOptions { objects, seed };
             report.step("drill: recover", || drill::recover(&plan, &options));
         }
+        "prohibit" => {
+            let small = words.value("--small")?.unwrap_or(suite::PROHIBIT_OBJECTS.0);
+            let large = words.value("--large")?.unwrap_or(suite::PROHIBIT_OBJECTS.1);
+            let plan = planner(&mut words)?(&suite::scratch("drill-prohibit")?)?;
+            words.end()?;
+            let options = drill::ProhibitOptions { small, large, seed };
+            report.step("drill: prohibit", || drill::prohibit(&plan, &options));
+        }
         "faults" => {
             let program = gateway(&mut words)?;
             words.end()?;
@@ -165,7 +177,9 @@ fn run_drill(mut words: Words) -> Result<()> {
             words.end()?;
             report.step("drill: memory", || drill::memory(&plan, object_bytes));
         }
-        other => bail!("no drill {other}; there are kill, power, recover, faults and memory"),
+        other => {
+            bail!("no drill {other}; there are kill, power, recover, prohibit, faults and memory")
+        }
     }
     print!("{}", report.table());
     if report.all_passed() { Ok(()) } else { bail!("the drill failed") }

@@ -34,6 +34,9 @@ const POWER_SECONDS: u64 = 60;
 /// Small objects whose catalog is lost.
 pub(crate) const RECOVER_OBJECTS: u64 = 20_000;
 
+/// Small and large objects that move when a party is prohibited.
+pub(crate) const PROHIBIT_OBJECTS: (u64, u64) = (4_000, 20);
+
 /// Bytes of each of the objects that the memory drill moves at once.
 pub(crate) const MEMORY_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -79,6 +82,11 @@ pub(crate) fn test(options: &Options) -> Result<()> {
                 let plan = Plan::gateway(&gateway, &scratch("drill-recover")?)?;
                 let options = drill::RecoverOptions { objects: RECOVER_OBJECTS, seed: None };
                 drill::recover(&plan, &options)
+            });
+            report.step("drill: prohibit", || {
+                let plan = Plan::gateway(&gateway, &scratch("drill-prohibit")?)?;
+                let (small, large) = PROHIBIT_OBJECTS;
+                drill::prohibit(&plan, &drill::ProhibitOptions { small, large, seed: None })
             });
             report.step("drill: faults", || drill::faults(&gateway, &build_yardstick()?));
             report.step("drill: memory", || {

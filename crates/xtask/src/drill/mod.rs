@@ -14,11 +14,13 @@ mod judge;
 mod load;
 mod memory;
 mod power;
+mod prohibit;
 mod recover;
 mod remains;
 
 pub(crate) use faults::faults;
 pub(crate) use memory::memory;
+pub(crate) use prohibit::{Options as ProhibitOptions, prohibit};
 pub(crate) use recover::{Options as RecoverOptions, recover};
 
 use crate::process::root;
