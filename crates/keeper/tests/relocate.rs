@@ -8,6 +8,7 @@ use havre_catalog::{BlobRow, BlobState};
 use havre_keeper::{Relocation, Relocator};
 use havre_model::SiteSet;
 use havre_sites::fault::Fault;
+use havre_sites::system;
 use std::time::Duration;
 use support::{ALL, SITES, World};
 
@@ -70,7 +71,7 @@ async fn both_sites_of_a_jurisdiction_drain_even_while_one_is_dead() {
         if pass(&mut relocator).await.done {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        system::ports().runtime.sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(files(&world, &row), [0, 1, 4, 5, 6, 7].into_iter().collect());
 }

@@ -17,6 +17,7 @@ use havre_model::{SiteSet, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
 
 /// Shards that are counted at a closed site, at most: it is empty or it is not.
 const LISTED_MAX: u64 = 100_000;
@@ -206,17 +207,29 @@ impl GatewayDesk {
         let subject = self.canonical(subject)?;
         let engine = Arc::clone(&self.engine);
         let deadline = deadline_ms.map(Timestamp::from_millis);
-        // A client that goes away does not stop it half way.
-        let task = tokio::spawn(async move { engine.exclude(subject, reason, deadline).await });
-        Ok(self.site_names(task.await.context("exclude")??))
+        let sites = self.to_its_end(async move { engine.exclude(subject, reason, deadline).await });
+        Ok(self.site_names(sites.await??))
     }
 
     pub(super) async fn admit(&self, subject: Subject, reason: String) -> Result<()> {
         // A party that is declared no longer can be admitted by the name that it went by.
         let named = self.canonical(subject.clone()).unwrap_or_else(|_| subject.into());
         let engine = Arc::clone(&self.engine);
-        let task = tokio::spawn(async move { engine.admit(named, reason).await });
-        Ok(task.await.context("admit")??)
+        let admitted = self.to_its_end(async move { engine.admit(named, reason).await });
+        Ok(admitted.await??)
+    }
+
+    /// Runs a task that a client's going away does not stop half way.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.ports.runtime.spawn(Box::pin(async move {
+            // Nobody may want to know any more.
+            let _ = reply.send(task.await);
+        }));
+        answer.await.context("the gateway is stopping")
     }
 
     pub(super) async fn pause_moves(&self, pause: bool) -> Result<()> {
