@@ -39,6 +39,10 @@ use storage::Storage;
 
 /// What the keeper reads from all sites together in a second, where nothing is said.
 const KEEPER_BYTES_PER_SECOND: u64 = 128 << 20;
+/// The same of scrub, which nobody waits for.
+const SCRUB_BYTES_PER_SECOND: u64 = 4 << 20;
+/// A week.
+const SCRUB_CYCLE_HOURS: u64 = 168;
 
 /// A sound configuration.
 #[derive(Debug, Clone)]
@@ -204,8 +208,14 @@ pub struct Limits {
     pub shutdown_timeout: Option<Duration>,
     /// Bytes of XML documents in memory at once.
     pub documents_bytes_max: Option<usize>,
-    /// Bytes a second that repair reads from all sites together.
+    /// Bytes a second that repair, and moving shards, read from all sites together.
     pub repair_bytes_per_second: Option<u64>,
+    /// Bytes a second that scrub reads from all sites together.
+    pub scrub_bytes_per_second: Option<u64>,
+    /// From the begin of one cycle of scrub to the begin of the next, at least.
+    pub scrub_cycle_hours: Option<u64>,
+    /// Whether scrub reads every byte, and not one chunk of each shard.
+    pub scrub_whole: bool,
 }
 
 impl Config {
@@ -239,6 +249,19 @@ impl Config {
     #[must_use]
     pub fn keeper_bytes_per_second(&self) -> u64 {
         self.limits.repair_bytes_per_second.unwrap_or(KEEPER_BYTES_PER_SECOND).max(1)
+    }
+
+    /// Bytes a second that scrub reads from all sites together.
+    #[must_use]
+    pub fn scrub_bytes_per_second(&self) -> u64 {
+        self.limits.scrub_bytes_per_second.unwrap_or(SCRUB_BYTES_PER_SECOND)
+    }
+
+    /// From the begin of one cycle of scrub to the begin of the next, at least.
+    #[must_use]
+    pub fn scrub_cycle(&self) -> Duration {
+        let hours = self.limits.scrub_cycle_hours.unwrap_or(SCRUB_CYCLE_HOURS);
+        Duration::from_secs(hours.saturating_mul(3600))
     }
 
     /// The placement policies, in the order of [`Self::policies`].

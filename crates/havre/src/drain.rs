@@ -130,7 +130,7 @@ pub(crate) async fn follow(config: &Config) -> Result<()> {
         if drains.stuck > 0 && drains.waiting == 0 && drains.examined == 0 {
             bail!("{} blobs cannot be moved: {}", drains.stuck, drains.reason);
         }
-        tokio::time::sleep(FOLLOW_PAUSE).await;
+        havre_sites::system::ports().runtime.sleep(FOLLOW_PAUSE).await;
     }
 }
 

@@ -15,8 +15,8 @@ use havre::config::Config;
 use havre_catalog::Catalog;
 use havre_engine::Engine;
 use havre_keeper::{
-    Busy, Collector, GcReport, HeldBlobs, Relocation, Relocator, RepairReport, Repairer, Throttle,
-    shards_listed,
+    Busy, Collector, Depth, GcReport, HeldBlobs, Relocation, Relocator, RepairReport, Repairer,
+    Scrubber, Throttle, shards_listed,
 };
 use havre_model::SiteSet;
 use havre_model::ports::Ports;
@@ -34,6 +34,8 @@ const PAUSE: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// The pause between two passes of repair. A blob is repaired when it was incomplete twice.
 const REPAIR_PAUSE: Duration = Duration::from_secs(10);
+/// The pause between two looks whether a cycle of scrub is due.
+const SCRUB_PAUSE: Duration = Duration::from_secs(60);
 /// The pause between two looks for shards that have to move, and between two passes over all of
 /// them when nothing has changed.
 const RELOCATE_PAUSE: Duration = Duration::from_secs(2);
@@ -49,7 +51,16 @@ pub(crate) struct Keeper {
     moves_paused: Arc<AtomicBool>,
     busy: Busy,
     bytes_per_second: u64,
+    scrub: Scrubbing,
     ports: Ports,
+}
+
+/// How scrub was configured.
+#[derive(Clone, Copy)]
+struct Scrubbing {
+    bytes_per_second: u64,
+    cycle: Duration,
+    depth: Depth,
 }
 
 impl Keeper {
@@ -62,6 +73,11 @@ impl Keeper {
             moves_paused: Arc::clone(&gateway.moves_paused),
             busy: Busy::default(),
             bytes_per_second: config.keeper_bytes_per_second(),
+            scrub: Scrubbing {
+                bytes_per_second: config.scrub_bytes_per_second(),
+                cycle: config.scrub_cycle(),
+                depth: if config.limits.scrub_whole { Depth::Whole } else { Depth::Sample },
+            },
             ports,
         }
     }
@@ -95,6 +111,42 @@ impl Keeper {
             ports: self.ports.clone(),
             throttle: Throttle::new(self.bytes_per_second),
             waiting: HashMap::new(),
+        }
+    }
+
+    /// Scrubs, cycle after cycle, for as long as the gateway runs.
+    pub(crate) async fn scrub_for_ever(self) {
+        let Scrubbing { bytes_per_second, cycle, depth } = self.scrub;
+        let throttle = Throttle::new(bytes_per_second);
+        let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
+        let mut scrubber = Scrubber { catalog, fleet, depth, ports: self.ports.clone(), throttle };
+        loop {
+            self.ports.runtime.sleep(SCRUB_PAUSE).await;
+            match Scrubber::progress(&*self.catalog).await {
+                // A clock that was set back begins a cycle.
+                Ok(last) if last.ended_ms > 0 => {
+                    let now = self.ports.clock.now().millis();
+                    let since = now.checked_sub(last.began_ms).map(Duration::from_millis);
+                    if since.is_some_and(|since| since < cycle) {
+                        continue;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "how far scrub got cannot be read");
+                    continue;
+                }
+            }
+            match scrubber.cycle(&|| true).await {
+                Ok(scrub) => tracing::info!(
+                    good = scrub.good,
+                    bad = scrub.bad,
+                    unanswered = scrub.unanswered,
+                    bytes = scrub.bytes_read,
+                    "a cycle of scrub ended"
+                ),
+                Err(error) => tracing::warn!(%error, "a cycle of scrub was interrupted"),
+            }
         }
     }
 

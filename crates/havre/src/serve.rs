@@ -57,6 +57,7 @@ pub(crate) async fn serve(
     let keeper = Keeper::new(&gateway, config, ports.clone());
     ports.runtime.spawn(Box::pin(keeper.clone().repair_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.clone().relocate_for_ever()));
+    ports.runtime.spawn(Box::pin(keeper.clone().scrub_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.collect_for_ever()));
     let _socket = take_orders(&gateway, config, &ports);
     tell_init();

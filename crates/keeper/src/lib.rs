@@ -1,11 +1,11 @@
-//! Works on blobs at the sites without being able to read them: repair, relocation and garbage
-//! collection.
+//! Works on blobs at the sites without being able to read them: repair, relocation, scrub and
+//! garbage collection.
 //!
 //! **Invariant.** This crate reaches no customer key: `layers.toml` proves that it links neither
 //! `seal` nor `engine`. A blob is deleted only when no version, part, writer or reader needs it
 //! (I6).
 //!
-//! **Deliberately absent.** Scrub and compaction of packs, until their issue.
+//! **Deliberately absent.** Compaction of packs, until its issue.
 //!
 //! **Crash.** A pass that dies is begun again; deleting twice is deleting once.
 
@@ -16,12 +16,14 @@ pub mod plan;
 mod rebuild;
 pub mod relocate;
 pub mod repair;
+pub mod scrub;
 mod throttle;
 
 pub use busy::Busy;
 pub use execute::{Collector, GcReport, HeldBlobs, shards_listed};
 pub use relocate::{Relocation, Relocator};
 pub use repair::{RepairReport, Repairer};
+pub use scrub::{Depth, Scrub, Scrubber};
 pub use throttle::Throttle;
 
 use havre_catalog::BlobRow;

@@ -344,6 +344,10 @@ pub(super) struct RawLimits {
     pub(super) shutdown_timeout_ms: Option<Spanned<u64>>,
     pub(super) documents_bytes_max: Option<Spanned<u64>>,
     pub(super) repair_bytes_per_second: Option<Spanned<u64>>,
+    pub(super) scrub_bytes_per_second: Option<Spanned<u64>>,
+    pub(super) scrub_cycle_hours: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) scrub_whole: bool,
 }
 
 impl<'de> Deserialize<'de> for RawOption {

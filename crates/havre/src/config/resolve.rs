@@ -420,6 +420,9 @@ fn limits(source: &Source<'_>, raw: &RawLimits) -> Result<Limits, ConfigError> {
         shutdown_timeout: millis(source, raw.shutdown_timeout_ms.as_ref())?,
         documents_bytes_max: count(source, raw.documents_bytes_max.as_ref())?,
         repair_bytes_per_second: positive(source, raw.repair_bytes_per_second.as_ref())?,
+        scrub_bytes_per_second: positive(source, raw.scrub_bytes_per_second.as_ref())?,
+        scrub_cycle_hours: positive(source, raw.scrub_cycle_hours.as_ref())?,
+        scrub_whole: raw.scrub_whole,
     })
 }
 

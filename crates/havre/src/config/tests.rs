@@ -24,6 +24,7 @@ address = "127.0.0.1:9001"
 [limits]
 requests_max = 7
 repair_bytes_per_second = 9
+scrub_cycle_hours = 2
 header_timeout_ms = 1500
 [exposure]
 ownership_threshold = 0.5
@@ -135,6 +136,7 @@ fn a_sound_configuration_reads_as_written() {
     assert_eq!(config.listeners[1].tls, Some(Tls::SelfSigned { names }));
     assert_eq!(config.limits.requests_max, Some(7));
     assert_eq!(config.limits.repair_bytes_per_second, Some(9));
+    assert_eq!(config.scrub_cycle(), Duration::from_secs(7200));
     assert_eq!(config.limits.header_timeout, Some(Duration::from_millis(1500)));
     assert_eq!(config.limits.body_timeout, None);
     assert_eq!(config.sites[0].url, "/nowhere/sites/a1");
@@ -711,6 +713,9 @@ fn what_the_file_says_reaches_the_crates_and_the_rest_keeps_their_defaults() {
 fn the_documented_defaults_are_the_defaults() {
     let text = include_str!("../../../../docs/configuration.md");
     let limits = havre_server::LimitsConfig::default();
+    let bare = |line: &&str| !line.contains("_per_second =") && !line.contains("_hours =");
+    let keeper = parse(&SOUND.lines().filter(bare).collect::<Vec<_>>().join("\n"));
+    let keeper = keeper.expect("it is sound without them");
     for (key, value) in [
         ("requests_max", limits.requests_max as u128),
         ("connections_max", limits.connections_max as u128),
@@ -720,6 +725,9 @@ fn the_documented_defaults_are_the_defaults() {
         ("write_timeout_ms", limits.write_timeout.as_millis()),
         ("shutdown_timeout_ms", limits.shutdown_timeout.as_millis()),
         ("documents_bytes_max", limits.documents_bytes_max as u128),
+        ("repair_bytes_per_second", keeper.keeper_bytes_per_second().into()),
+        ("scrub_bytes_per_second", keeper.scrub_bytes_per_second().into()),
+        ("scrub_cycle_hours", (keeper.scrub_cycle().as_secs() / 3600).into()),
     ] {
         let line = text.lines().find(|line| line.starts_with(&format!("| `{key}`")));
         let line = line.unwrap_or_else(|| panic!("{key} is not documented"));

@@ -7,7 +7,7 @@ use havre_catalog::{
     AppliedPack, AppliedRecord, BlobRow, BlobState, Catalog, PackLink, SqliteCatalog, stored_whole,
 };
 use havre_codec::{BlobKeys, ErasureCode, disperse};
-use havre_keeper::{Busy, Collector, HeldBlobs, Relocator, Repairer, Throttle};
+use havre_keeper::{Busy, Collector, Depth, HeldBlobs, Relocator, Repairer, Scrubber, Throttle};
 use havre_model::limits::{EXTENT_CHUNK_BYTES, PACK_CHUNK_BYTES};
 use havre_model::record::{
     BlobSecret, Body, Extent, Metadata, ObjectKey, ObjectRecord, Part, Record, SequencedRecord,
@@ -135,6 +135,16 @@ impl World {
         let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
         let policies = Arc::from([policy()]);
         Repairer::new(catalog, fleet, policies, self.busy.clone(), u64::MAX, system::ports())
+    }
+
+    pub(crate) fn scrubber(&self, depth: Depth) -> Scrubber {
+        Scrubber {
+            catalog: Arc::clone(&self.catalog),
+            fleet: Arc::clone(&self.fleet),
+            depth,
+            ports: system::ports(),
+            throttle: Throttle::new(u64::MAX),
+        }
     }
 
     pub(crate) fn relocator(&self) -> Relocator {
