@@ -243,7 +243,7 @@ async fn look(
             };
             let last = stripe + 1 == layout.stripes();
             let opened = bytes.get_mut(from..to).map(|it| keys.open_chunk(index, stripe, last, it));
-            if !opened.is_some_and(|opened| opened.is_ok()) {
+            if opened.is_none_or(|opened| opened.is_err()) {
                 return (Found::Bad, read);
             }
         }
