@@ -17,13 +17,17 @@ use futures::future;
 use havre_catalog::{BlobState, CatalogError, ChainState};
 use havre_codec::pack;
 use havre_model::{BlobId, ChainId, SiteId, SiteSet};
+use havre_sites::{Bar, Guarded};
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// Bounds of the pause between attempts to catch up.
 const CATCH_UP_PAUSE_MIN: Duration = Duration::from_secs(1);
 const CATCH_UP_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Bounds of the pause between looks at sites that are barred for their marker.
+const MARKER_PAUSE_MIN: Duration = Duration::from_secs(1);
+const MARKER_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Sequence numbers that are left out after a recovery: far more than can have been handed out
 /// since the last record that was found.
 const SEQS_UNSEEN_MAX: u64 = 1 << 40;
@@ -39,15 +43,6 @@ pub enum StartError {
         first: String,
         /// The other.
         second: String,
-    },
-    /// A site is not the storage that it was.
-    #[error(
-        "site {site} is not the storage that it was (its marker file differs); mount the right \
-         one, or configure the new one under a new name"
-    )]
-    OtherStorage {
-        /// The site.
-        site: String,
     },
     /// The keys in the catalog are not for this root key.
     #[error("the root key does not open the keys in the catalog: is it the right file?")]
@@ -316,31 +311,33 @@ async fn install_keys(shared: &Shared) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Each site bears a random marker. Two with the same one are one storage; one with another than it
-/// had is not the storage that it was.
-async fn check_markers(shared: &Shared) -> Result<(), StartError> {
+/// Each site bears a random marker. Two with the same one are one storage. One with another than it
+/// had is not the storage that it was, or lies: it is barred, and the others decide whether they are
+/// enough (I9).
+async fn check_markers(shared: &Arc<Shared>) -> Result<(), StartError> {
     let known: HashMap<SiteId, [u8; 16]> =
         shared.catalog.site_markers().await?.into_iter().collect();
-    let reads = shared.fleet.iter().map(|site| async move { (site, site.marker().await) });
+    let reads =
+        shared.fleet.iter().map(|site| async move { (site, site.marker_behind_bar().await) });
     let mut by_marker: HashMap<[u8; 16], String> = HashMap::new();
     for (site, marker) in future::join_all(reads).await {
         let name = || site.name().to_owned();
-        let marker = match marker {
-            Ok(marker) => marker,
-            Err(error) if is_away(&error) => {
+        let marker = match (marker, known.get(&site.id())) {
+            (Err(error), _) if is_away(&error) => {
                 tracing::warn!(%error, "a site's marker cannot be read");
                 continue;
             }
-            Err(_) => return Err(StartError::OtherStorage { site: name() }),
-        };
-        let marker = match (marker, known.get(&site.id())) {
-            (Some(found), Some(expected)) if found == *expected => found,
-            (Some(_), Some(_)) => return Err(StartError::OtherStorage { site: name() }),
-            (Some(found), None) => {
+            (Ok(Some(found)), Some(expected)) if found == *expected => found,
+            (Ok(Some(found)), None) => {
                 shared.catalog.set_site_marker(site.id(), found).await?;
                 found
             }
-            (None, known) => match mark(shared, site).await? {
+            // A marker that is none, or another's.
+            (Err(_), _) | (Ok(Some(_)), Some(_)) => {
+                bar(shared, site, known.get(&site.id()).copied());
+                continue;
+            }
+            (Ok(None), known) => match mark(shared, site).await? {
                 Some(marker) => {
                     if known.is_some() {
                         tracing::error!(site = site.name(), "the site lost everything it had");
@@ -350,6 +347,7 @@ async fn check_markers(shared: &Shared) -> Result<(), StartError> {
                 None => continue,
             },
         };
+        lift(site);
         if let Some(first) = by_marker.insert(marker, name()) {
             return Err(StartError::SameStorage { first, second: name() });
         }
@@ -357,11 +355,47 @@ async fn check_markers(shared: &Shared) -> Result<(), StartError> {
     Ok(())
 }
 
+fn bar(shared: &Arc<Shared>, site: &Guarded, expected: Option<[u8; 16]>) {
+    tracing::error!(
+        site = site.name(),
+        "the site is not the storage that it was (its marker differs): it is barred; mount the \
+         right one, or configure the new one under a new name"
+    );
+    let is_watched = site.is_barred_as(Bar::OtherStorage);
+    site.bar(Bar::OtherStorage, None);
+    if let (false, Some(expected)) = (is_watched, expected) {
+        let watch = watch_marker(Arc::downgrade(shared), site.clone(), expected);
+        shared.ports.runtime.spawn(Box::pin(watch));
+    }
+}
+
+fn lift(site: &Guarded) {
+    if site.lift(Bar::OtherStorage) {
+        tracing::warn!(site = site.name(), "the site is the storage that it was again");
+    }
+}
+
+/// Looks now and then at a barred site, until it shows its own marker again or the engine is gone.
+/// One that never had a marker waits for the next start.
+async fn watch_marker(shared: Weak<Shared>, site: Guarded, expected: [u8; 16]) {
+    let mut pause = MARKER_PAUSE_MIN;
+    while let Some(shared) = shared.upgrade() {
+        let sleep = shared.ports.runtime.sleep(pause);
+        // Not held while asleep, so that a dropped engine ends this.
+        drop(shared);
+        sleep.await;
+        if !site.is_barred_as(Bar::OtherStorage) {
+            return;
+        }
+        if site.marker_behind_bar().await.is_ok_and(|found| found == Some(expected)) {
+            return lift(&site);
+        }
+        pause = (pause * 2).min(MARKER_PAUSE_MAX);
+    }
+}
+
 /// Leaves a marker at a new site, and knows a storage that got one a moment ago under another name.
-async fn mark(
-    shared: &Shared,
-    site: &havre_sites::Guarded,
-) -> Result<Option<[u8; 16]>, StartError> {
+async fn mark(shared: &Shared, site: &Guarded) -> Result<Option<[u8; 16]>, StartError> {
     let proposed = shared.ports.random();
     let marker = match site.set_marker(proposed).await {
         Ok(()) => proposed,

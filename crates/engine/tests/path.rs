@@ -10,7 +10,9 @@ use havre_engine::{
     PutRequest, ReadError, StartError, UploadRequest, WholeBody,
 };
 use havre_policy::OnOutage;
+use havre_sites::{Bar, Health, system};
 use std::sync::Arc;
+use std::time::Duration;
 use support::{World, assert_reads, bucket, key, object, pattern, put, read};
 
 /// A range of an object, of the bytes that it was written from.
@@ -480,26 +482,59 @@ async fn a_catalog_that_is_far_behind_catches_up() {
 }
 
 #[tokio::test]
-async fn two_sites_of_one_storage_are_refused_and_so_is_another_storage() {
+async fn two_sites_of_one_storage_are_refused() {
     let mut world = World::new();
-    let catalog = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
-    let (engine, _) = world.start(catalog.clone()).await;
-    bucket(&engine).await;
-    drop(engine);
-    let silent = havre_engine::replay::Silent;
+    let catalog = Arc::new(SqliteCatalog::in_memory().expect("memory"));
     let first = world.sites[0].clone();
     let own = std::mem::replace(&mut world.sites[1], first);
-    let blank = std::sync::Arc::new(havre_catalog::SqliteCatalog::in_memory().expect("memory"));
-    let error = havre_engine::Engine::start(world.parts(blank), &silent).await.err();
-    let is_one = |error| matches!(error, Some(StartError::SameStorage { .. }));
-    assert!(is_one(error));
-    world.sites[1] = own;
-    world.sites.swap(2, 3);
+    let silent = havre_engine::replay::Silent;
     let error = havre_engine::Engine::start(world.parts(catalog.clone()), &silent).await.err();
-    let is_other = |error| matches!(error, Some(StartError::OtherStorage { site }) if site == "s2");
-    assert!(is_other(error));
-    world.sites.swap(2, 3);
-    world.start(catalog).await;
+    assert!(matches!(error, Some(StartError::SameStorage { .. })), "{error:?}");
+    world.sites[1] = own;
+    let blank = Arc::new(SqliteCatalog::in_memory().expect("memory"));
+    world.start(blank).await;
+}
+
+/// I9: it ended the start, and so one site, or one swapped disk, kept the gateway down.
+#[tokio::test]
+async fn a_site_that_shows_another_marker_is_barred_until_it_shows_its_own() {
+    let world = World::new();
+    let catalog = Arc::new(SqliteCatalog::in_memory().expect("memory"));
+    let (engine, _) = world.start(catalog.clone()).await;
+    let bucket = bucket(&engine).await;
+    put(&engine, &bucket, "k", b"v").await;
+    drop(engine);
+    let (before, silent) = (shard_names(&world.sites[2]), havre_engine::replay::Silent);
+    world.foreign(&[2]);
+    let parts = world.parts(catalog.clone());
+    let fleet = Arc::clone(&parts.fleet);
+    let (engine, report) = havre_engine::Engine::start(parts, &silent).await.expect("it starts");
+    assert!(!report.partial && engine.takes_writes());
+    assert_eq!(fleet.site(2).barred().map(|barred| barred.bar), Some(Bar::OtherStorage));
+    assert_eq!(fleet.site(2).health(), Health::Down);
+    assert_reads(&engine, &bucket, "k", b"v").await;
+    put(&engine, &bucket, "k2", b"v").await;
+    assert_eq!(shard_names(&world.sites[2]), before, "nothing was sent to a barred site");
+    world.foreign(&[]);
+    while fleet.site(2).barred().is_some() {
+        system::ports().runtime.sleep(Duration::from_millis(20)).await;
+    }
+    put(&engine, &bucket, "k3", b"v").await;
+    assert_ne!(shard_names(&world.sites[2]), before, "it is a site as before");
+}
+
+#[tokio::test]
+async fn more_foreign_markers_than_the_guarantee_allows_for_leave_reads_only() {
+    let world = World::new();
+    let catalog = Arc::new(SqliteCatalog::in_memory().expect("memory"));
+    let (engine, _) = world.start(catalog.clone()).await;
+    let bucket = bucket(&engine).await;
+    put(&engine, &bucket, "k", b"v").await;
+    drop(engine);
+    world.foreign(&[0, 2, 4]);
+    let (engine, _) = world.start(catalog).await;
+    assert!(!engine.takes_writes());
+    assert_reads(&engine, &bucket, "k", b"v").await;
 }
 
 /// Also of two attempts at one write, the first of which failed half-way.

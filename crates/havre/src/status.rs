@@ -41,6 +41,10 @@ fn table(status: &Status) -> Result<String> {
             "{:<16} {:<8} {:>10} {:>9} {:>12}",
             site.name, site.health, site.requests, site.failures, site.read_p95_ms
         )?;
+        if let Some(reason) = &site.barred {
+            let left = site.barred_seconds_left.map(|left| format!(", for {left} s more"));
+            writeln!(text, "{:<16} barred: {reason}{}", "", left.unwrap_or_default())?;
+        }
     }
     Ok(text)
 }

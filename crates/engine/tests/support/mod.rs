@@ -36,6 +36,8 @@ pub(crate) struct World {
     /// Sites that give a shard as a whole, deny that they have it when asked for a part, and delete
     /// nothing.
     pub(crate) denies: Arc<[AtomicBool; SITES_WIDE]>,
+    /// Sites that show another marker than they have.
+    pub(crate) foreign: Arc<[AtomicBool; SITES_WIDE]>,
 }
 
 impl World {
@@ -61,6 +63,14 @@ impl World {
             cut: Arc::default(),
             part_millis: Arc::default(),
             denies: Arc::default(),
+            foreign: Arc::default(),
+        }
+    }
+
+    /// From now on these sites show another marker than they have, and the others their own.
+    pub(crate) fn foreign(&self, sites: &[usize]) {
+        for (number, foreign) in self.foreign.iter().enumerate() {
+            foreign.store(sites.contains(&number), Ordering::SeqCst);
         }
     }
 
@@ -118,6 +128,7 @@ impl World {
                 cut: Arc::clone(&self.cut),
                 part_millis: Arc::clone(&self.part_millis),
                 denies: Arc::clone(&self.denies),
+                foreign: Arc::clone(&self.foreign),
             };
             Guarded::new(Arc::new(site), SiteLimits::default(), system::ports())
         };
@@ -164,6 +175,7 @@ struct Switched {
     cut: Arc<[AtomicBool; SITES_WIDE]>,
     part_millis: Arc<[AtomicU64; SITES_WIDE]>,
     denies: Arc<[AtomicBool; SITES_WIDE]>,
+    foreign: Arc<[AtomicBool; SITES_WIDE]>,
 }
 
 mod switched {
@@ -244,6 +256,9 @@ mod switched {
         }
         async fn marker(&self) -> Result<Option<[u8; 16]>> {
             self.check(Operation::Marker)?;
+            if self.foreign[self.number].load(Ordering::SeqCst) {
+                return Ok(Some([0xf0; 16]));
+            }
             self.site.marker().await
         }
         async fn set_marker(&self, marker: [u8; 16]) -> Result<()> {

@@ -48,6 +48,10 @@ pub struct SiteStatus {
     pub name: String,
     /// `healthy`, `suspect` or `down`: the worse of reading and writing.
     pub health: String,
+    /// Why nothing is asked of it, while it is barred.
+    pub barred: Option<String>,
+    /// Seconds until the bar ends by itself.
+    pub barred_seconds_left: Option<u64>,
     /// Requests to it since the start.
     pub requests: u64,
     /// Those that failed.
@@ -103,7 +107,7 @@ impl GatewayDesk {
 }
 
 fn site_status(site: &Guarded) -> SiteStatus {
-    let counters = site.counters();
+    let (counters, barred) = (site.counters(), site.barred());
     let health = match site.health() {
         Health::Healthy => "healthy",
         Health::Suspect => "suspect",
@@ -112,6 +116,8 @@ fn site_status(site: &Guarded) -> SiteStatus {
     SiteStatus {
         name: site.name().to_owned(),
         health: health.to_owned(),
+        barred: barred.map(|barred| barred.bar.to_string()),
+        barred_seconds_left: barred.and_then(|barred| barred.left).map(|left| left.as_secs()),
         requests: counters.requests(),
         failures: counters.failures(),
         read_p95_ms: u64::try_from(site.p95(Operation::Read).as_millis()).unwrap_or(u64::MAX),

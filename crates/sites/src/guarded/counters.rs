@@ -7,11 +7,11 @@
 //! **Crash.** Counts begin at zero with the process.
 
 use crate::{Operation, SiteCounts};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -65,6 +65,8 @@ pub(super) struct Meter {
     site: String,
     operations: [OperationMeter; Operation::COUNT],
     fsyncs: OnceLock<Counter>,
+    barred: AtomicBool,
+    barred_gauge: OnceLock<Gauge>,
 }
 
 #[derive(Default)]
@@ -84,12 +86,30 @@ struct Meters {
 
 impl Meter {
     pub(super) fn new(site: &str) -> Self {
-        Self { site: site.to_owned(), operations: Default::default(), fsyncs: OnceLock::new() }
+        Self {
+            site: site.to_owned(),
+            operations: Default::default(),
+            fsyncs: OnceLock::new(),
+            barred: AtomicBool::new(false),
+            barred_gauge: OnceLock::new(),
+        }
     }
 
     pub(super) fn attempt(&self, operation: Operation) {
         self.operations[operation as usize].attempts.fetch_add(1, Ordering::Relaxed);
         self.meters(operation).requests.increment(1);
+    }
+
+    /// Whether the site is barred, as of now; the gauge is set where that changed.
+    pub(super) fn barred(&self, barred: bool) {
+        if self.barred.swap(barred, Ordering::Relaxed) != barred
+            || self.barred_gauge.get().is_none()
+        {
+            let gauge = self
+                .barred_gauge
+                .get_or_init(|| gauge!("havre_site_barred", "site" => self.site.clone()));
+            gauge.set(if barred { 1.0 } else { 0.0 });
+        }
     }
 
     pub(super) fn error(&self, operation: Operation) {

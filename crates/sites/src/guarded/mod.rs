@@ -2,7 +2,7 @@
 //!
 //! **Invariant.** A call ends within [`SiteLimits::deadline_for`] its bytes plus `wait_max`,
 //! whatever the site does; a site that does not answer is left alone by all callers but one probe
-//! (I8, I9).
+//! (I8, I9). One that is barred is not asked at all.
 //!
 //! **Deliberately absent.** Hedging across sites (the engine's: it knows which shards would do) and
 //! repeating a stream (nobody keeps its bytes; the shard becomes a repair job).
@@ -10,6 +10,7 @@
 //! **Crash.** A put whose answer was lost is repeated; the site compares and agrees, or says
 //! `Exists` (I5).
 
+mod bars;
 mod breaker;
 mod counters;
 mod latency;
@@ -20,6 +21,8 @@ use crate::{
     Operation, ShardWriter, Site, SiteCounts, SiteError, SiteErrorKind, SitePage, site::range_len,
 };
 use async_trait::async_trait;
+use bars::Bars;
+pub use bars::{Bar, Barred};
 use breaker::{Breaker, Outcome, Pass, Probe};
 use bytes::{Bytes, BytesMut};
 pub use counters::Counters;
@@ -50,7 +53,7 @@ pub enum Health {
     Healthy,
     /// It did not answer lately, just came back, or refused the last operation.
     Suspect,
-    /// It is not asked until a probe is answered.
+    /// It is barred, or not asked until a probe is answered.
     Down,
 }
 
@@ -67,6 +70,7 @@ struct Shared {
     slots: Semaphore,
     /// Reads and writes fail apart: a full or hung disk often still reads.
     lanes: [Mutex<Breaker>; 2],
+    bars: Mutex<Bars>,
     latency: [Latency; Operation::COUNT],
     meter: Meter,
     /// Whether new shards are refused before the site is asked.
@@ -90,8 +94,8 @@ impl Guarded {
         let slots = Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS));
         let (latency, meter) =
             (std::array::from_fn(|_| Latency::default()), Meter::new(site.name()));
-        let refuses = AtomicBool::new(false);
-        let shared = Shared { site, limits, ports, slots, lanes, latency, meter, refuses };
+        let (bars, refuses) = (Mutex::default(), AtomicBool::new(false));
+        let shared = Shared { site, limits, ports, slots, lanes, bars, latency, meter, refuses };
         Self { shared: Arc::new(shared) }
     }
 
@@ -128,12 +132,67 @@ impl Guarded {
     /// How the site does at `operation`'s kind, reading or writing.
     #[must_use]
     pub fn health_of(&self, operation: Operation) -> Health {
+        if self.barred().is_some() {
+            return Health::Down;
+        }
         let lane = self.shared.lane(operation).lock();
         match (lane.is_open(), lane.is_suspect()) {
             (true, _) => Health::Down,
             (_, true) => Health::Suspect,
             _ => Health::Healthy,
         }
+    }
+
+    /// Leaves the site alone from now on: every request fails at once as unreachable, and its
+    /// health is [`Health::Down`]; calls that it was asked for already may still be answered. Ends
+    /// when it is lifted, or after `at_most`. A bar of the same kind that stood is replaced.
+    pub fn bar(&self, bar: Bar, at_most: Option<Duration>) {
+        let shared = &self.shared;
+        let until = at_most.map(|at_most| shared.ports.clock.elapsed().saturating_add(at_most));
+        shared.bars.lock().put_up(bar, until);
+        shared.meter.barred(true);
+    }
+
+    /// Lifts the bar of this kind; whether it was there.
+    pub fn lift(&self, bar: Bar) -> bool {
+        let was = self.shared.bars.lock().lift(bar);
+        // For the gauge.
+        let _ = self.barred();
+        was
+    }
+
+    /// The bar that the site is under, if any. Sets the gauge, too, which is why it is asked for
+    /// now and then.
+    #[must_use]
+    pub fn barred(&self) -> Option<Barred> {
+        self.shared.barred()
+    }
+
+    /// Whether the bar of this kind stands.
+    #[must_use]
+    pub fn is_barred_as(&self, bar: Bar) -> bool {
+        let now = self.shared.ports.clock.elapsed();
+        self.shared.bars.lock().standing(bar, now).is_some()
+    }
+
+    /// The site's marker although it may be barred as another storage: how it is found out that it
+    /// is the right one again. Asked once, within a deadline.
+    ///
+    /// # Errors
+    /// As [`Site::marker`], or `Unreachable` while it is barred for another reason.
+    pub async fn marker_behind_bar(&self) -> Result<Option<[u8; 16]>, SiteError> {
+        let shared = &self.shared;
+        let now = shared.ports.clock.elapsed();
+        if shared.bars.lock().standing(Bar::Drill, now).is_some() {
+            return Err(shared.held_back(Operation::Marker));
+        }
+        shared.meter.attempt(Operation::Marker);
+        let deadline = shared.ports.runtime.sleep(shared.limits.deadline);
+        let answer = match select(shared.site.marker(), deadline).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(shared.unreachable(Operation::Marker, "no answer in time")),
+        };
+        answer.inspect_err(|_| shared.meter.error(Operation::Marker))
     }
 
     /// The time within which 19 of 20 recent answers came. Costs a tenth of a microsecond.
@@ -279,6 +338,12 @@ impl Shared {
         &self.lanes[usize::from(operation.is_write())]
     }
 
+    fn barred(&self) -> Option<Barred> {
+        let barred = self.bars.lock().first(self.ports.clock.elapsed());
+        self.meter.barred(barred.is_some());
+        barred
+    }
+
     fn unreachable(&self, operation: Operation, detail: &str) -> SiteError {
         SiteError::new(SiteErrorKind::Unreachable, self.site.id(), operation, detail)
     }
@@ -349,7 +414,12 @@ impl Shared {
     ) -> Result<T, Failure> {
         self.meter.attempt(operation);
         let _slot = self.turn(operation).await.inspect_err(|_| self.meter.error(operation))?;
-        let Some(pass) = self.lane(operation).lock().admit() else {
+        // Asked again: it may have been barred while this waited for its turn.
+        let pass = match self.barred() {
+            None => self.lane(operation).lock().admit(),
+            Some(_) => None,
+        };
+        let Some(pass) = pass else {
             self.meter.error(operation);
             return Err(Failure::NotAsked(self.held_back(operation)));
         };
@@ -364,13 +434,21 @@ impl Shared {
     }
 
     fn held_back(&self, operation: Operation) -> SiteError {
-        self.unreachable(operation, "not asked: the site did not answer lately")
+        match self.barred() {
+            Some(Barred { bar: Bar::OtherStorage, .. }) => {
+                self.unreachable(operation, "not asked: the site is not the storage that it was")
+            }
+            Some(Barred { bar: Bar::Drill, .. }) => {
+                self.unreachable(operation, "not asked: a drill cuts the site off")
+            }
+            None => self.unreachable(operation, "not asked: the site did not answer lately"),
+        }
     }
 
     /// Waits for one of the site's slots, not longer than `wait_max`, and not at all while it is
-    /// down.
+    /// down or barred.
     async fn turn(&self, operation: Operation) -> Result<SemaphorePermit<'_>, Failure> {
-        if self.lane(operation).lock().is_open() {
+        if self.barred().is_some() || self.lane(operation).lock().is_open() {
             return Err(Failure::NotAsked(self.held_back(operation)));
         }
         if let Ok(slot) = self.slots.try_acquire() {
@@ -416,6 +494,9 @@ async fn probe(site: Weak<Shared>, operation: Operation) {
         drop(shared);
         sleep.await;
         let Some(shared) = site.upgrade() else { return };
+        if shared.barred().is_some() {
+            continue;
+        }
         shared.meter.attempt(Operation::Marker);
         let deadline = shared.ports.runtime.sleep(shared.limits.deadline);
         if let Either::Left((answer, _)) = select(shared.site.marker(), deadline).await
