@@ -29,8 +29,8 @@ use havre_model::SiteSet;
 /// [`crate::ControlRule::SECNUMCLOUD`].
 pub const OUTSIDE_EU: &str = "outside-eu";
 
-/// Member states of the European Union.
-const EU: [&str; 27] = [
+/// Member states of the European Union, by ISO 3166 code.
+pub const EU: [&str; 27] = [
     "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT",
     "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
 ];

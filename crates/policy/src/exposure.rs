@@ -139,8 +139,7 @@ fn explain(
             places.iter().map(|place| groups[*place].parties.clone()).collect();
         let parties: Vec<PartyId> = members.iter().map(|parties| parties[0]).collect();
         let reach = facts.reach_together(&parties).intersection(policy.eligible());
-        let most = reach.len().min(policy.geometry().total());
-        let shards = (0..=most).rev().find(|shards| policy.could_hold(reach, *shards).0);
+        let shards = policy.most_held(reach);
         let seats = match goal {
             Goal::Shards(_) => SeatSet::EMPTY,
             Goal::KeyAnd(_) | Goal::KeyOr(_) => parties
@@ -148,7 +147,7 @@ fn explain(
                 .fold(SeatSet::EMPTY, |all, party| all.union(facts.seats_held(*party))),
         };
         let word = word(facts, policy, harm, &members);
-        Exposed { members, reach, shards: shards.unwrap_or(0), seats, word }
+        Exposed { members, reach, shards, seats, word }
     };
     let mut coalitions: Vec<Exposed> = found.coalitions.iter().map(exposed).collect();
     coalitions.sort_by_key(|exposed| (exposed.seats.is_empty(), exposed.members.len()));

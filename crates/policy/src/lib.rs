@@ -44,7 +44,7 @@ mod what_if;
 mod why;
 
 pub use acknowledge::{Acknowledgement, CoalitionId};
-pub use builder::OUTSIDE_EU;
+pub use builder::{EU, OUTSIDE_EU};
 pub use coalition::{Coalition, Harm};
 pub use declared::{
     AllianceFacts, Declared, Evidence, Holds, Members, OperatorFacts, Override, Ownership,

@@ -420,6 +420,14 @@ impl PlacementPolicy {
         (found != Found::Nothing, visited + 1)
     }
 
+    /// Shards of one blob that some placement which this policy makes gives the sites of `reach` at
+    /// most.
+    #[must_use]
+    pub fn most_held(&self, reach: SiteSet) -> usize {
+        let most = reach.intersection(self.eligible).len().min(self.geometry.total());
+        (1..=most).rev().find(|shards| self.could_hold(reach, *shards).0).unwrap_or(0)
+    }
+
     /// Stored shards that are enough for the guarantee wherever they are, in any placement.
     #[must_use]
     pub fn stored_enough(&self) -> usize {
