@@ -226,7 +226,8 @@ fn storage_warnings(config: &Config, warnings: &mut Vec<String>) {
     }
 }
 
-fn is_clear(site: &Site) -> bool {
+/// Whether the site is reached over a connection without TLS.
+pub(crate) fn is_clear(site: &Site) -> bool {
     let endpoint = match site.options.get("endpoint") {
         Some(OptionValue::Plain(endpoint)) => endpoint.as_str(),
         _ => "",

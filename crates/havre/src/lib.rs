@@ -12,3 +12,4 @@ pub mod config;
 pub mod control;
 pub mod exposure;
 pub mod parties;
+pub mod rules;

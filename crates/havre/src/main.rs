@@ -18,7 +18,7 @@ mod up;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use havre::{check, config::Config, control::Subject, parties};
+use havre::{check, config::Config, control::Subject, parties, rules};
 use havre_policy::csl::SCORE_SHOWN_MIN;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -89,6 +89,12 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFile,
+        /// List what it shows under a framework instead, item by item. May be given several times.
+        #[arg(long, value_name = "PACK", value_parser = rules::find)]
+        against: Vec<&'static rules::Pack>,
+        /// Print that as JSON.
+        #[arg(long, requires = "against")]
+        json: bool,
     },
     /// Name who could read and who could cut off, and why: per policy and per bucket.
     Exposure {
@@ -368,7 +374,13 @@ fn run(command: Command) -> Result<()> {
             on_runtime(serve::serve(&config, serve::announce))
         }
         Command::Status { config, json } => on_runtime(status::status(&config.load()?, json)),
-        Command::Check { config } => say(&check::explain(&config.load()?)),
+        Command::Check { config, against, json } => {
+            let config = config.load()?;
+            match against.as_slice() {
+                [] => say(&check::explain(&config)),
+                packs => check_against(&config, packs, json),
+            }
+        }
         Command::Exposure { config, json, svg, all, what_if } => {
             let form = if json { expose::Form::Json } else { expose::Form::Table { all } };
             on_runtime(expose::expose(&config.load()?, form, svg.as_deref(), &what_if))
@@ -415,6 +427,19 @@ fn run(command: Command) -> Result<()> {
             on_runtime(inspect::inspect(&config, &bucket, &key, extents, json))
         }
     }
+}
+
+/// Prints what the configuration shows under each pack.
+fn check_against(config: &Config, packs: &[&'static rules::Pack], json: bool) -> Result<()> {
+    let observed = rules::Observed::look(config);
+    let reports: Result<Vec<_>, _> =
+        packs.iter().map(|pack| rules::assess(config, observed, pack)).collect();
+    let reports = reports?;
+    if json {
+        return say(&format!("{}\n", serde_json::to_string_pretty(&reports)?));
+    }
+    let tables: Vec<String> = reports.iter().map(rules::table).collect();
+    say(&tables.join("\n"))
 }
 
 /// Prints a proposal, or writes it to a new file.
