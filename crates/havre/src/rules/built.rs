@@ -8,10 +8,6 @@
 
 use super::Fact;
 
-/// Whether shards that nobody reads are looked at where they lie.
-pub(super) const SCRUB: bool = false;
-/// Whether shards are moved off a site that is to be left.
-pub(super) const DRAIN: bool = false;
 /// Whether reads and writes leave a record that can be shown.
 pub(super) const ACCESS_LOG: bool = false;
 
@@ -46,12 +42,9 @@ pub(super) fn access_log() -> Fact {
 
 /// What it takes to leave a site.
 pub(super) fn leaving() -> Fact {
-    let text = match DRAIN {
-        true => "shards are moved off a site that is to be left",
-        false => {
-            "moving shards off a site that is to be left is not built: reads go on without it, \
-             and its share of the redundancy is missing until objects are written anew"
-        }
-    };
-    Fact::software(text, "README.md, status")
+    Fact::software(
+        "havre site drain and havre prohibit make the shards of a site anew elsewhere, from what \
+         the rest has, as far as the policies find other sites",
+        "README.md, when somebody has to go",
+    )
 }

@@ -141,11 +141,36 @@ fn leaving(view: &View<'_>) -> Verdict {
                 policy.name(),
                 policy.geometry().total()
             ));
-            if left < k { against.facts.push(fact) } else { shown.push(fact) }
+            if left < k {
+                against.facts.push(fact)
+            } else {
+                shown.push(fact)
+            }
+            shown.push(moving(view, policy, &operator));
         }
     }
     shown.push(built::leaving());
     against.unless(shown, "sites over more operators, or a greater m")
+}
+
+/// Whether the policy keeps its guarantee on the sites of the others.
+fn moving(view: &View<'_>, policy: &PlacementPolicy, operator: &str) -> Fact {
+    let spec = view.config.policies.iter().find(|spec| spec.name == policy.name());
+    let elsewhere = spec.map(|spec| {
+        let mut spec = spec.clone();
+        spec.exclude.push(operator.to_owned());
+        PlacementPolicy::new(view.facts(), spec)
+    });
+    let name = policy.name();
+    Fact::computed(match elsewhere {
+        Some(Ok(_)) => {
+            format!("policy {name}: without {operator} there is a place for every shard")
+        }
+        _ => format!(
+            "policy {name}: without {operator} there is no place for every shard: what is left is \
+             read, and loses its redundancy until there are other sites"
+        ),
+    })
 }
 
 fn several(view: &View<'_>) -> Verdict {

@@ -468,6 +468,11 @@ fn an_operator_with_more_sites_than_parity_cannot_be_left() {
     trial.check(ACT, id, "satisfied", &["at least 4 of 6 shards are left, and 4 decode"]);
     trial.geometry = (5, 1);
     trial.check(ACT, id, "not_satisfied", &["without operator:beta at least 4 of 6 shards"]);
+    // With sites to spare, what one held has a place at the others.
+    let mut trial = Trial::sound();
+    trial.check(ACT, id, "satisfied", &["without operator:alpha there is no place for every"]);
+    trial.sites.extend([("beta", "FI"), ("gamma", "PT")]);
+    trial.check(ACT, id, "satisfied", &["without operator:alpha there is a place for every"]);
 }
 
 #[test]
@@ -514,6 +519,15 @@ fn a_territory_is_within_and_any_other_place_is_not() {
     trial.sites[2].1 = "US";
     trial.host = "[gateway.host]\noperator = \"ours\"\n";
     trial.check(NIST, "SA-9(8)", "not_satisfied", &["[gateway.host]: location"]);
+}
+
+#[test]
+fn how_much_scrub_reads_stands_with_the_check_of_integrity() {
+    let mut trial = Trial::sound();
+    let id = "SA-9(7)";
+    trial.check(NIST, id, "satisfied", &["one chunk of every shard", "a cycle of 168 hours"]);
+    trial.rest = "[limits]\nscrub_whole = true\nscrub_cycle_hours = 24\n".to_owned();
+    trial.check(NIST, id, "satisfied", &["every byte of every shard", "a cycle of 24 hours"]);
 }
 
 #[test]
