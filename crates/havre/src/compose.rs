@@ -8,6 +8,7 @@
 //! **Crash.** Nothing is kept.
 
 use crate::config::{Config, SecretRef};
+use crate::statement::Signer;
 use anyhow::{Context, Result, bail};
 use havre_catalog::{Catalog, Mode, Opened, SqliteCatalog};
 use havre_engine::replay::Progress;
@@ -40,6 +41,8 @@ pub struct Gateway {
     pub policies: Arc<[PlacementPolicy]>,
     /// Whether moving shards is paused; the catalog remembers it.
     pub moves_paused: Arc<AtomicBool>,
+    /// Signs what is done, for others to see.
+    pub signer: Arc<Signer>,
     /// What the start found.
     pub report: StartReport,
 }
@@ -101,6 +104,12 @@ pub fn root_key(source: &SecretRef) -> Result<RootKey> {
     }
 }
 
+/// Who signs statements of this gateway.
+#[must_use]
+pub fn signer(config: &Config, root: &RootKey) -> Signer {
+    Signer::new(root, GATEWAY, &config.digest())
+}
+
 /// The parts of an engine.
 ///
 /// # Errors
@@ -141,7 +150,9 @@ fn reach(config: &Config) -> Reach {
 /// As its parts, or when the sites' packs cannot be replayed.
 pub async fn start(config: &Config) -> Result<Gateway> {
     let catalog = catalog(config)?;
-    let parts = parts(config, root_key(&config.gateway.root_key)?, Arc::clone(&catalog))?;
+    let root = root_key(&config.gateway.root_key)?;
+    let signer = Arc::new(signer(config, &root));
+    let parts = parts(config, root, Arc::clone(&catalog))?;
     let fleet = Arc::clone(&parts.fleet);
     let bar = Bar::new();
     let (engine, report) = Engine::start(parts, &bar).await?;
@@ -149,7 +160,7 @@ pub async fn start(config: &Config) -> Result<Gateway> {
     let paused = catalog.job(MOVES_PAUSED).await?.is_some_and(|job| job.state == [1]);
     let moves_paused = Arc::new(AtomicBool::new(paused));
     let policies = config.placement_policies().into();
-    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, report })
+    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, signer, report })
 }
 
 /// Whether a path is there, for messages that say what to do.

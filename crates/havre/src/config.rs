@@ -29,6 +29,7 @@ pub use secret::{Secret, SecretError, SecretRef};
 
 use error::Source;
 use havre_policy::{Facts, PlacementPolicy, PolicySpec};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -66,6 +67,7 @@ pub struct Config {
     /// Limits on clients; what is not set is the server's default.
     pub limits: Limits,
     facts: Facts,
+    digest: [u8; 32],
 }
 
 /// The gateway itself.
@@ -236,7 +238,8 @@ impl Config {
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let source = Source { file, text };
         let raw = toml::from_str(text).map_err(|error| source.syntax(&error))?;
-        resolve::resolve(&source, raw)
+        let digest = Sha256::digest(text).into();
+        Ok(Self { digest, ..resolve::resolve(&source, raw)? })
     }
 
     /// The declared facts. A site's position there is its position in [`Self::sites`].
@@ -262,6 +265,12 @@ impl Config {
     pub fn scrub_cycle(&self) -> Duration {
         let hours = self.limits.scrub_cycle_hours.unwrap_or(SCRUB_CYCLE_HOURS);
         Duration::from_secs(hours.saturating_mul(3600))
+    }
+
+    /// SHA-256 of its text, as `sha256:` and hex: which configuration a statement speaks of.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        format!("sha256:{}", hex::encode(self.digest))
     }
 
     /// The placement policies, in the order of [`Self::policies`].

@@ -13,3 +13,4 @@ pub mod control;
 pub mod exposure;
 pub mod parties;
 pub mod rules;
+pub mod statement;

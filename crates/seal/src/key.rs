@@ -83,6 +83,18 @@ impl<L> Key<L> {
     }
 }
 
+impl Key<Root> {
+    /// HKDF-Expand(SHA-256, this key, label, 32): the seed of a key for another use.
+    pub(crate) fn expand_label(&self, label: &'static [u8]) -> Zeroizing<[u8; KEY_BYTES]> {
+        let mut seed = Zeroizing::new([0; KEY_BYTES]);
+        Prk::new_less_safe(HKDF_SHA256, self.bytes.as_slice())
+            .expand(&[label], HKDF_SHA256)
+            .and_then(|okm| okm.fill(seed.as_mut_slice()))
+            .expect("32 bytes are below the limit of HKDF-SHA256");
+        seed
+    }
+}
+
 impl<L> Drop for Key<L> {
     fn drop(&mut self) {
         self.bytes.zeroize();

@@ -1,5 +1,5 @@
-//! The first lock: the customer's key. Formats: `docs/formats/keys.md`, `segment.md`,
-//! `sealed-record.md`.
+//! The first lock: the customer's key; and the key that signs statements. Formats:
+//! `docs/formats/keys.md`, `segment.md`, `sealed-record.md`, `statement.md`.
 //!
 //! **Invariant.** Bytes open only under the key, and in the place, that they were sealed for (I4);
 //! no key and no plaintext shows in an error, in `Debug` output or in a core dump (I3).
@@ -38,6 +38,7 @@ mod process;
 mod record;
 mod root;
 mod segment;
+mod statement;
 
 pub use envelope::WRAPPED_KEY_BYTES;
 pub use error::OpenError;
@@ -48,3 +49,6 @@ pub use record::{
 };
 pub use root::{KeyFileError, RootKey};
 pub use segment::{PartContext, PartOpener, PartSealer, sealed_bytes, segments};
+pub use statement::{
+    PUBLIC_KEY_BYTES, PUBLIC_KEY_TEXT_BYTES_MAX, SIGNATURE_BYTES, StatementKey, StatementPublicKey,
+};

@@ -68,6 +68,7 @@ pub(super) fn resolve(source: &Source<'_>, raw: RawConfig) -> Result<Config, Con
         credentials,
         limits,
         facts,
+        digest: [0; 32],
     })
 }
 
