@@ -15,12 +15,17 @@
 //! that an order changes in the process outlives it.
 
 mod client;
+mod cut;
 mod desk;
 mod drain;
 mod serve;
 mod socket;
 
 pub use client::{ControlError, send};
+pub use cut::{
+    Cut, CutDone, CutProgress, CutReport, Fared, Measured, PolicyUnderCut, WritesUnderCut,
+    policies_under_cut,
+};
 pub use desk::{GatewayDesk, SiteStatus, Status};
 pub use drain::{Drains, Exclusion, Plan, Subject, Traffic};
 pub use serve::{CONNECTIONS_MAX, Desk, ORDER_DEADLINE, Outcome, Reporter, WRITE_DEADLINE, serve};
@@ -66,6 +71,12 @@ pub enum Order {
     PauseMoves {
         /// Which of the two.
         pause: bool,
+    },
+    /// Cuts a party off for a while, as a drill: told by [`CutProgress`], answered with
+    /// [`CutDone`].
+    DrillCut {
+        /// Whom, and for how long.
+        cut: Cut,
     },
     /// Who is excluded and how far their sites have drained: answered with [`Drains`].
     Drains {

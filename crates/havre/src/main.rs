@@ -8,11 +8,13 @@
 //! **Crash.** Any command can be run again.
 
 mod drain;
+mod drill;
 mod expose;
 mod inspect;
 mod keep;
 mod recover;
 mod serve;
+mod statements;
 mod status;
 mod up;
 
@@ -164,6 +166,12 @@ enum Command {
         #[command(subcommand)]
         command: Option<DrainsCommand>,
     },
+    /// Rehearse on live data what a party could do.
+    #[command(subcommand)]
+    Drill(drill::DrillCommand),
+    /// Look at signed statements.
+    #[command(subcommand)]
+    Statement(statements::StatementCommand),
     /// Delete at the sites what no object needs, once. (A running gateway does so by itself.)
     Gc {
         #[command(flatten)]
@@ -407,6 +415,8 @@ fn run(command: Command) -> Result<()> {
                 None => on_runtime(drain::show(&config, json)),
             }
         }
+        Command::Drill(command) => on_runtime(drill::drill(command)),
+        Command::Statement(command) => statements::statement(command),
         Command::Gc { config } => {
             let config = config.load()?;
             on_runtime(keep::collect_once(&config))

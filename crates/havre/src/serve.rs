@@ -14,7 +14,7 @@ use havre::config::{Config, Listener};
 use havre::control::{self, GatewayDesk, Socket};
 use havre_engine::{Counts, Engine};
 use havre_model::ports::Ports;
-use havre_server::{Admin, Server, StaticCredentials};
+use havre_server::{Admin, Server, StaticCredentials, Tally};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(crate) async fn serve(
     ports.runtime.spawn(Box::pin(keeper.clone().relocate_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.clone().scrub_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.collect_for_ever()));
-    let _socket = take_orders(&gateway, config, &ports);
+    let _socket = take_orders(&gateway, config, server.tally(), &ports);
     tell_init();
     server.run(stop_signal()).await;
     tracing::info!("stopped");
@@ -73,10 +73,15 @@ fn endpoint(listener: &Listener, address: std::net::SocketAddr) -> String {
 
 /// Listens for orders while the socket that it returns is kept. A gateway that cannot be given
 /// orders still serves.
-fn take_orders(gateway: &Gateway, config: &Config, ports: &Ports) -> Option<Socket> {
+fn take_orders(
+    gateway: &Gateway,
+    config: &Config,
+    tally: Arc<Tally>,
+    ports: &Ports,
+) -> Option<Socket> {
     match Socket::open(&config.gateway.catalog) {
         Ok((socket, listener)) => {
-            let desk = Arc::new(GatewayDesk::new(gateway, config, ports.clone()));
+            let desk = Arc::new(GatewayDesk::new(gateway, config, tally, ports.clone()));
             ports.runtime.spawn(Box::pin(control::serve(listener, desk, ports.clone())));
             Some(socket)
         }

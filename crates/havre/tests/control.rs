@@ -49,8 +49,8 @@ struct Fixture {
 
 #[expect(clippy::disallowed_methods, reason = "a test's task")]
 fn fixture() -> Fixture {
-    let folder = TempDir::new().unwrap();
-    let (socket, listener) = Socket::open(&folder.path().join("catalog.sqlite")).unwrap();
+    let folder = TempDir::new().expect("it works");
+    let (socket, listener) = Socket::open(&folder.path().join("catalog.sqlite")).expect("it works");
     let desk = Arc::new(Waiting::default());
     let (work, ports) = (Arc::clone(&desk) as Arc<dyn Desk>, system::ports());
     tokio::spawn(serve(listener, work, ports));
@@ -63,13 +63,13 @@ impl Fixture {
     }
 
     async fn raw(&self, request: &[u8]) -> String {
-        let mut stream = UnixStream::connect(socket_path(&self.catalog())).await.unwrap();
-        stream.write_all(request).await.unwrap();
-        stream.shutdown().await.unwrap();
+        let mut stream = UnixStream::connect(socket_path(&self.catalog())).await.expect("it works");
+        stream.write_all(request).await.expect("it works");
+        stream.shutdown().await.expect("it works");
         let mut answer = Vec::new();
         // What was sent beyond an order is not read, and the connection is reset behind the answer.
         drop(stream.read_to_end(&mut answer).await);
-        String::from_utf8(answer).unwrap()
+        String::from_utf8(answer).expect("it works")
     }
 }
 

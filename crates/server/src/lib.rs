@@ -35,6 +35,7 @@ mod response;
 mod s3;
 mod server;
 mod service;
+mod tally;
 mod tls;
 mod turns;
 
@@ -46,4 +47,5 @@ pub use config::{
 pub use credentials::{Credential, Credentials, SecretKey, StaticCredentials};
 pub use server::{Server, StartError, serve};
 pub use service::InvalidRegion;
+pub use tally::{Class, Snapshot, Tally};
 pub use tls::TlsError;

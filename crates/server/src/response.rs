@@ -10,6 +10,7 @@
 
 use crate::context::RequestContext;
 use crate::s3::Substitutes;
+use crate::tally::Tally;
 use crate::turns::{Client, Turn, holding};
 use bytes::Bytes;
 use havre_model::ports::Clock;
@@ -40,6 +41,7 @@ pub(crate) struct Log {
     began: Duration,
     bytes_in: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
+    tally: Arc<Tally>,
 }
 
 impl Log {
@@ -49,8 +51,9 @@ impl Log {
         began: Duration,
         bytes_in: Arc<AtomicU64>,
         clock: Arc<dyn Clock>,
+        tally: Arc<Tally>,
     ) -> Self {
-        Self { context, status, began, bytes_in, clock }
+        Self { context, status, began, bytes_in, clock, tally }
     }
 
     fn write(&self, bytes_out: u64, complete: bool) {
@@ -58,6 +61,7 @@ impl Log {
         let operation = self.context.operation();
         let bytes_in = self.bytes_in.load(Ordering::Relaxed);
         let code = code_label(self.status);
+        self.tally.count(operation, self.status, complete, took);
         metrics::counter!("havre_s3_requests_total", "operation" => operation, "code" => code)
             .increment(1);
         metrics::histogram!("havre_s3_seconds", "operation" => operation)

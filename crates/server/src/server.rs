@@ -11,6 +11,7 @@ use crate::config::ServerConfig;
 use crate::credentials::Credentials;
 use crate::listener::Listener;
 use crate::service::{InvalidRegion, Service};
+use crate::tally::Tally;
 use crate::tls::{self, TlsError};
 use futures::future::join_all;
 use havre_engine::Engine;
@@ -114,6 +115,12 @@ impl Server {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|(_, bound, _)| *bound)
+    }
+
+    /// How requests fare.
+    #[must_use]
+    pub fn tally(&self) -> Arc<Tally> {
+        self.service.tally()
     }
 
     /// Serves until `shutdown` is done, then lets requests under way end within their timeout.

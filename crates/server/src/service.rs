@@ -18,6 +18,7 @@ use crate::incoming::{Leftover, RequestBody};
 use crate::io::Cut;
 use crate::response::{self, ResponseBody};
 use crate::s3::Gateway;
+use crate::tally::Tally;
 use crate::turns::Turns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -61,6 +62,7 @@ struct Shared {
     ports: Ports,
     limits: LimitsConfig,
     turns: Arc<Turns>,
+    tally: Arc<Tally>,
 }
 
 fn s3_config(region: &str) -> Result<S3Config, InvalidRegion> {
@@ -117,8 +119,14 @@ impl Service {
         outer.set_auth(Secrets(credentials));
         outer.set_route(gate);
         let (region, limits) = (config.region.clone(), config.limits.clone());
-        let shared = Shared { s3: outer.build(), region, ports, limits, turns };
+        let tally = Arc::default();
+        let shared = Shared { s3: outer.build(), region, ports, limits, turns, tally };
         Ok(Self { shared: Arc::new(shared), secure: false })
+    }
+
+    /// How requests fare.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shared.tally)
     }
 
     /// The same for encrypted connections.
@@ -195,7 +203,8 @@ impl Shared {
             self.drain(&leftover);
         }
         let response = response::with_ids(response, &context, &resource, &self.region);
-        let log = response::Log::new(context, status, began, bytes_in, self.ports.clock.clone());
+        let (clock, tally) = (self.ports.clock.clone(), Arc::clone(&self.tally));
+        let log = response::Log::new(context, status, began, bytes_in, clock, tally);
         let declared = if method == Method::HEAD { None } else { declared_length(&response) };
         Ok(response.map(|body| ResponseBody::new(body, log).of_length(declared)))
     }

@@ -10,11 +10,13 @@ use super::Order;
 use super::serve::{Desk, Outcome, Reporter};
 use crate::compose::Gateway;
 use crate::config::Config;
+use crate::statement::Signer;
 use anyhow::{Context, Result};
 use havre_catalog::Catalog;
 use havre_engine::Engine;
 use havre_model::ports::Ports;
 use havre_policy::{Facts, PlacementPolicy};
+use havre_server::Tally;
 use havre_sites::{Fleet, Guarded, Health, Operation};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -69,14 +71,18 @@ pub struct GatewayDesk {
     pub(super) facts: Facts,
     pub(super) moves_paused: Arc<AtomicBool>,
     pub(super) keeper_bytes_per_second: u64,
+    pub(super) signer: Arc<Signer>,
+    pub(super) tally: Arc<Tally>,
+    /// Held while a drill runs.
+    pub(super) drill: tokio::sync::Mutex<()>,
     pub(super) ports: Ports,
     started: std::time::Duration,
 }
 
 impl GatewayDesk {
-    /// The desk of this gateway.
+    /// The desk of this gateway, whose requests are counted in `tally`.
     #[must_use]
-    pub fn new(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
+    pub fn new(gateway: &Gateway, config: &Config, tally: Arc<Tally>, ports: Ports) -> Self {
         Self {
             engine: Arc::clone(&gateway.engine),
             catalog: Arc::clone(&gateway.catalog),
@@ -85,6 +91,9 @@ impl GatewayDesk {
             facts: config.facts().clone(),
             moves_paused: Arc::clone(&gateway.moves_paused),
             keeper_bytes_per_second: config.keeper_bytes_per_second(),
+            signer: Arc::clone(&gateway.signer),
+            tally,
+            drill: tokio::sync::Mutex::default(),
             started: ports.clock.elapsed(),
             ports,
         }
@@ -125,7 +134,7 @@ fn site_status(site: &Guarded) -> SiteStatus {
 }
 
 impl Desk for GatewayDesk {
-    fn carry_out<'a>(&'a self, order: Order, _: &'a Reporter) -> Outcome<'a> {
+    fn carry_out<'a>(&'a self, order: Order, reporter: &'a Reporter) -> Outcome<'a> {
         Box::pin(async move {
             let result = match order {
                 Order::Status {} => serde_json::to_value(self.status().await?),
@@ -137,6 +146,7 @@ impl Desk for GatewayDesk {
                     serde_json::to_value(self.admit(subject, reason).await?)
                 }
                 Order::PauseMoves { pause } => serde_json::to_value(self.pause_moves(pause).await?),
+                Order::DrillCut { cut } => serde_json::to_value(self.cut(cut, reporter).await?),
                 Order::Drains { list } => serde_json::to_value(self.drains(list).await?),
             };
             result.context("write the result as JSON")

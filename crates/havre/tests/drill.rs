@@ -1,0 +1,186 @@
+//! Drills on a gateway in this process: six local sites, two in each of three jurisdictions.
+
+use havre::compose::{self, Gateway};
+use havre::config::{Config, write_local};
+use havre::control::{
+    self, Cut, CutDone, CutProgress, GatewayDesk, Order, Socket, WritesUnderCut, send,
+};
+use havre::statement::verify;
+use havre_engine::{Bucket, PutError, PutRequest, WholeBody};
+use havre_model::record::ObjectKey;
+use havre_seal::RootKey;
+use havre_server::Tally;
+use havre_sites::{Bar, system};
+use http::StatusCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+struct World {
+    _folder: TempDir,
+    config: Config,
+    gateway: Gateway,
+    tally: Arc<Tally>,
+    bucket: Arc<Bucket>,
+    _socket: Socket,
+}
+
+/// A gateway that takes orders; its configuration is the trial's, changed.
+async fn world(change: impl FnOnce(String) -> String) -> World {
+    let (folder, ports) = (TempDir::new().expect("it works"), system::ports());
+    RootKey::create_file(&folder.path().join("root.key"), &*ports.entropy).expect("it works");
+    write_local(folder.path(), "ACCESSKEYACCESSKEY20", "secret").expect("it works");
+    let file = folder.path().join("havre.toml");
+    let text = change(std::fs::read_to_string(&file).expect("it works"));
+    std::fs::write(&file, text).expect("it works");
+    let config = Config::load(&file).expect("it works");
+    let gateway = compose::start(&config).await.expect("it works");
+    let tally = Arc::new(Tally::default());
+    let desk = GatewayDesk::new(&gateway, &config, Arc::clone(&tally), ports.clone());
+    let (socket, listener) = Socket::open(&config.gateway.catalog).expect("it works");
+    ports.runtime.spawn(Box::pin(control::serve(listener, Arc::new(desk), ports.clone())));
+    let tenant = gateway.engine.ensure_tenant("trial").await.expect("it works");
+    let bucket = gateway.engine.create_bucket(tenant, "bucket", None).await.expect("it works");
+    World { _folder: folder, config, gateway, tally, bucket, _socket: socket }
+}
+
+fn order(party: &str, seconds: u64, beyond_guarantee: bool) -> Order {
+    let party = party.to_owned();
+    Order::DrillCut { cut: Cut { party, seconds, before_seconds: 1, beyond_guarantee } }
+}
+
+impl World {
+    async fn put(&self, key: &str) -> Result<(), PutError> {
+        let key = ObjectKey::new(key.to_owned()).expect("it works");
+        let mut body = WholeBody::new("value");
+        let put = self.gateway.engine.put(&self.bucket, key, PutRequest::default(), &mut body);
+        put.await.map(drop)
+    }
+
+    async fn reads(&self, key: &str) -> bool {
+        use futures::TryStreamExt as _;
+        let key = ObjectKey::new(key.to_owned()).expect("it works");
+        let object = self
+            .gateway
+            .engine
+            .head(&self.bucket, &key)
+            .await
+            .expect("it works")
+            .expect("it works");
+        let chunks: Vec<_> =
+            self.gateway.engine.read(&object, 0..5).try_collect().await.expect("it works");
+        chunks.concat() == b"value"
+    }
+
+    fn barred(&self) -> Vec<&str> {
+        let sites = self.gateway.fleet.iter();
+        sites.filter(|site| site.barred().is_some()).map(|site| site.name()).collect()
+    }
+
+    async fn until(&self, barred: &[&str]) {
+        while self.barred() != barred {
+            system::ports().runtime.sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_is_cut_off_and_reads_go_on_and_it_is_written_down() {
+    let w = world(|text| text.replace("\"degrade\"\n[policy", "\"refuse\"\n[policy")).await;
+    w.put("before").await.unwrap();
+    let mut phases = Vec::new();
+    let hear = |line| {
+        if let Ok(progress) = serde_json::from_value::<CutProgress>(line) {
+            phases.push(progress.phase);
+        }
+    };
+    let order = order("jurisdiction:XB", 3, false);
+    let drill = send(&w.config.gateway.catalog, &order, hear);
+    let meanwhile = async {
+        w.until(&["s3", "s4"]).await;
+        assert!(w.reads("before").await);
+        w.tally.count("GetObject", StatusCode::OK, true, Duration::from_millis(3));
+        let refused = w.put("during").await;
+        assert!(matches!(refused, Err(PutError::Unavailable(_))), "{refused:?}");
+        w.tally.count("PutObject", StatusCode::SERVICE_UNAVAILABLE, true, Duration::from_secs(1));
+    };
+    let (done, ()) = tokio::join!(drill, meanwhile);
+    assert_eq!(w.barred(), Vec::<&str>::new(), "the sites are asked again");
+    w.put("after").await.unwrap();
+    let done: CutDone = serde_json::from_value(done.unwrap()).unwrap();
+    let report = &done.report;
+    assert_eq!(
+        (&*report.party, &report.sites[..]),
+        ("jurisdiction:XB", &["s3", "s4"].map(String::from)[..])
+    );
+    assert_eq!((report.during.reads.served, report.during.writes.failed), (1, 1));
+    assert_eq!((report.before.reads.served, report.below_guarantee_most), (0, 0));
+    assert_eq!(report.policies[0].writes, WritesUnderCut::AreRefused);
+    assert!(report.policies[0].covered_by.is_some());
+    assert_eq!(phases.first().map(String::as_str), Some("before"));
+    assert!(phases.iter().filter(|phase| *phase == "cut").count() >= 2);
+    let envelope = serde_json::to_vec(&done.statement).unwrap();
+    let statement = verify(&envelope, &w.gateway.signer.public()).unwrap();
+    assert_eq!((&*statement.kind, statement.configuration), ("drill-cut", w.config.digest()));
+    assert_eq!(statement.body, serde_json::to_value(report).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_away_ends_the_cut() {
+    let w = world(|text| text).await;
+    let order = order("jurisdiction:XB", 3600, false);
+    {
+        let mut drill = Box::pin(send(&w.config.gateway.catalog, &order, drop));
+        tokio::select! {
+            ended = &mut drill => panic!("{ended:?}"),
+            () = w.until(&["s3", "s4"]) => {}
+        }
+    }
+    w.until(&[]).await;
+    assert!(w.put("after").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_that_the_guarantee_does_not_cover_is_refused_by_name() {
+    let only_read = |text: String| {
+        let line = "cannot_cut_off = [\"any jurisdiction\", \"any operator\"]";
+        assert!(text.contains(line));
+        text.replace(line, "cannot_cut_off = [\"any operator\"]").replace("\"XB\"", "\"XA\"")
+    };
+    let narrow = |text: String| {
+        // The jurisdiction reaches four sites: nothing may be said of reading or cutting off.
+        let text = only_read(text);
+        text.replace(
+            "cannot_read = [\"any jurisdiction\", \"any operator\"]",
+            "cannot_read = [\"any operator\"]",
+        )
+    };
+    let w = world(narrow).await;
+    w.put("k").await.unwrap();
+    let catalog = &w.config.gateway.catalog;
+    let refused = send(catalog, &order("jurisdiction:XA", 1, false), drop).await.unwrap_err();
+    let refused = refused.to_string();
+    for word in ["policy default", "jurisdiction:XA", "s1, s2, s3, s4"] {
+        assert!(refused.contains(word), "{refused}");
+    }
+    assert!(w.barred().is_empty());
+    let unknown = send(catalog, &order("operator:nobody", 1, false), drop).await.unwrap_err();
+    assert!(unknown.to_string().contains("no party is called"), "{unknown}");
+    let asked_for = order("jurisdiction:XA", 1, true);
+    let (done, ()) = tokio::join!(send(catalog, &asked_for, drop), async {
+        w.until(&["s1", "s2", "s3", "s4"]).await;
+    });
+    let done: CutDone = serde_json::from_value(done.unwrap()).unwrap();
+    assert!(done.report.beyond_guarantee && done.report.policies[0].covered_by.is_none());
+}
+
+/// With a site down elsewhere more is away than any one coalition reaches.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_beside_a_site_that_is_away_is_refused() {
+    let w = world(|text| text).await;
+    w.gateway.fleet.site(0).bar(Bar::OtherStorage, None);
+    let catalog = &w.config.gateway.catalog;
+    let refused = send(catalog, &order("jurisdiction:XB", 1, false), drop).await.unwrap_err();
+    assert!(refused.to_string().contains("site s1 is down"), "{refused}");
+    assert!(send(catalog, &order("jurisdiction:XA", 1, false), drop).await.is_ok());
+}
