@@ -4,22 +4,29 @@
 //! signed.
 //!
 //! **Deliberately absent.** The drills themselves: the running gateway cuts off
-//! (`havre::control`).
+//! (`havre::control`), and `havre::seize` tries to read.
 //!
 //! **Crash.** The gateway notices that this command is gone and asks the sites again.
 
 use crate::ConfigFile;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use havre::compose;
+use havre::config::Config;
 use havre::control::{
     self, Cut, CutDone, CutProgress, CutReport, Fared, Measured, Order, PolicyUnderCut,
     WritesUnderCut,
 };
+use havre::seize::{self, Kind, SeizeReport};
 use havre::statement::{default_file, write_new};
+use havre_seal::Keyring;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Between two lines of progress where standard error is no terminal.
 const PROGRESS_SECONDS: u64 = 10;
@@ -47,6 +54,22 @@ pub(crate) enum DrillCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Gather all that the sites of some parties hold, and really try to read it. Only reads; works
+    /// beside a running gateway and without one. Fails when it goes otherwise than the guarantee
+    /// promises.
+    Seize {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The parties, by comma: kind:name, or a name.
+        #[arg(long, value_delimiter = ',', required = true)]
+        coalition: Vec<String>,
+        /// Try the root key, too, on whatever can be put together.
+        #[arg(long)]
+        with_root_key: bool,
+        /// Write the signed record here, where nothing may be yet, instead of into a dated file.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// A time as `30s`, `10m`, `2h` or seconds.
@@ -66,12 +89,26 @@ fn seconds(text: &str) -> Result<u64, String> {
 
 /// Does what is asked.
 pub(crate) async fn drill(command: DrillCommand) -> Result<()> {
-    let DrillCommand::Cut { config, party, seconds, before, beyond_guarantee, out } = command;
-    let config = config.load()?;
-    if let Some(out) = out.as_ref().filter(|out| havre::compose::is_there(out)) {
-        bail!("{} exists already", out.display());
+    match command {
+        DrillCommand::Cut { config, party, seconds, before, beyond_guarantee, out } => {
+            let cut = Cut { party, seconds, before_seconds: before, beyond_guarantee };
+            cut_off(&config.load()?, cut, out).await
+        }
+        DrillCommand::Seize { config, coalition, with_root_key, out } => {
+            seize_all(&config.load()?, &coalition, with_root_key, out).await
+        }
     }
-    let cut = Cut { party, seconds, before_seconds: before, beyond_guarantee };
+}
+
+fn check_new(out: Option<&Path>) -> Result<()> {
+    match out.filter(|out| compose::is_there(out)) {
+        Some(out) => bail!("{} exists already", out.display()),
+        None => Ok(()),
+    }
+}
+
+async fn cut_off(config: &Config, cut: Cut, out: Option<PathBuf>) -> Result<()> {
+    check_new(out.as_deref())?;
     let order = Order::DrillCut { cut };
     let answer = control::send(&config.gateway.catalog, &order, hear).await?;
     let done: CutDone = serde_json::from_value(answer).context("read the gateway's answer")?;
@@ -83,6 +120,99 @@ pub(crate) async fn drill(command: DrillCommand) -> Result<()> {
         report_text(&done.report)?,
         file.display()
     ))
+}
+
+async fn seize_all(
+    config: &Config,
+    coalition: &[String],
+    with_root_key: bool,
+    out: Option<PathBuf>,
+) -> Result<()> {
+    check_new(out.as_deref())?;
+    let ports = havre_sites::system::ports();
+    let root = || compose::root_key(&config.gateway.root_key).context("the record is signed");
+    let signer = compose::signer(config, &root()?);
+    let keyring = match with_root_key {
+        true => Some(Keyring::new(root()?, Arc::clone(&ports.entropy))),
+        false => None,
+    };
+    let fleet = compose::fleet(config, &ports)?;
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} blobs, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    let mut told = ports.clock.elapsed();
+    let hear = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+        let now = ports.clock.elapsed();
+        if bar.is_hidden() && now.saturating_sub(told).as_secs() >= PROGRESS_SECONDS {
+            told = now;
+            tracing::info!(done, total, seconds_left = bar.eta().as_secs(), "seizing");
+        }
+    };
+    let report = seize::drill(config, coalition, &fleet, keyring.as_ref(), &*ports.clock, hear);
+    let report = report.await?;
+    bar.finish_and_clear();
+    let now = ports.clock.now();
+    let file = out.unwrap_or_else(|| default_file("drill-seize", now));
+    write_new(&file, &signer.sign("drill-seize", now, &report)?)?;
+    let text = seized_text(&report)?;
+    crate::say(&format!("{text}\nsigned record: {} (havre statement verify)\n", file.display()))?;
+    match report.held {
+        Some(false) => {
+            bail!("the guarantee was broken: these parties hold enough shards of a blob")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn seized_text(report: &SeizeReport) -> Result<String> {
+    let SeizeReport { coalition, sites, promised, held, seized, learnt, .. } = report;
+    let mut text = format!("{} hold {}\n", coalition.join(" + "), sites.join(", "));
+    for (policy, covered) in promised {
+        let covered = covered.as_deref().unwrap_or("NOTHING is promised of them");
+        writeln!(text, "policy {policy}: {covered}")?;
+    }
+    for (name, kind) in [("packs", &seized.packs), ("extents", &seized.extents)] {
+        let Kind { blobs, by_shards_held, by_shares_needed, enough_shards, opened, .. } = kind;
+        let counts = |counts: &BTreeMap<usize, u64>| {
+            let counts = counts.iter().map(|(of, blobs)| format!("{of} of {blobs}"));
+            counts.collect::<Vec<_>>().join(", ")
+        };
+        writeln!(
+            text,
+            "\n{blobs} {name}; shards held: {}; shares needed: {}\n  enough shards of {enough_shards}, \
+             OPENED THE SECOND LOCK OF {opened}; {} shards were listed and not given",
+            counts(by_shards_held),
+            counts(by_shares_needed),
+            kind.unread_shards
+        )?;
+    }
+    if let Some(opened) = &seized.with_root_key {
+        writeln!(
+            text,
+            "\nwith the root key: {} records OPENED ({} not), {} objects with {} bytes in their \
+             records, the first segment of {} extents of {}",
+            opened.records,
+            opened.records_closed,
+            opened.objects,
+            opened.inline_bytes,
+            opened.extents,
+            opened.extents_tried
+        )?;
+    }
+    if !seized.unlisted.is_empty() {
+        writeln!(text, "\nNOT COUNTED is what {} hold", seized.unlisted.join(", "))?;
+    }
+    writeln!(text, "\nwhat they learn all the same:\n  {}", learnt.join("\n  "))?;
+    let verdict = match held {
+        Some(true) => "as promised: they hold too few shards of every blob",
+        Some(false) => "BROKEN: they hold enough shards of a blob, and were not to",
+        None => "nothing was promised of these parties",
+    };
+    writeln!(text, "\n{verdict}")?;
+    Ok(text)
 }
 
 /// Shows a line of progress on standard error.

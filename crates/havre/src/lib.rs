@@ -13,4 +13,5 @@ pub mod control;
 pub mod exposure;
 pub mod parties;
 pub mod rules;
+pub mod seize;
 pub mod statement;

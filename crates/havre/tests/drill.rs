@@ -5,10 +5,11 @@ use havre::config::{Config, write_local};
 use havre::control::{
     self, Cut, CutDone, CutProgress, GatewayDesk, Order, Socket, WritesUnderCut, send,
 };
+use havre::seize::{self, SeizeReport};
 use havre::statement::verify;
 use havre_engine::{Bucket, PutError, PutRequest, WholeBody};
 use havre_model::record::ObjectKey;
-use havre_seal::RootKey;
+use havre_seal::{Keyring, RootKey};
 use havre_server::Tally;
 use havre_sites::{Bar, system};
 use http::StatusCode;
@@ -55,6 +56,27 @@ impl World {
         let mut body = WholeBody::new("value");
         let put = self.gateway.engine.put(&self.bucket, key, PutRequest::default(), &mut body);
         put.await.map(drop)
+    }
+
+    /// What these parties get, with the root key or without it.
+    async fn seize(&self, coalition: &[&str], with_key: bool) -> SeizeReport {
+        let ports = system::ports();
+        let root = compose::root_key(&self.config.gateway.root_key).expect("it works");
+        let keyring = with_key.then(|| Keyring::new(root, Arc::clone(&ports.entropy)));
+        let fleet = compose::fleet(&self.config, &ports).expect("it works");
+        let coalition: Vec<String> = coalition.iter().map(ToString::to_string).collect();
+        let clock = &*ports.clock;
+        let hear = |done, total| assert!(done <= total || total > 0);
+        seize::drill(&self.config, &coalition, &fleet, keyring.as_ref(), clock, hear)
+            .await
+            .expect("it works")
+    }
+
+    async fn put_large(&self, key: &str, bytes: usize) {
+        let key = ObjectKey::new(key.to_owned()).expect("it works");
+        let mut body = WholeBody::new(vec![7; bytes]);
+        let put = self.gateway.engine.put(&self.bucket, key, PutRequest::default(), &mut body);
+        put.await.expect("it works");
     }
 
     async fn reads(&self, key: &str) -> bool {
@@ -183,4 +205,50 @@ async fn a_cut_beside_a_site_that_is_away_is_refused() {
     let refused = send(catalog, &order("jurisdiction:XB", 1, false), drop).await.unwrap_err();
     assert!(refused.to_string().contains("site s1 is down"), "{refused}");
     assert!(send(catalog, &order("jurisdiction:XA", 1, false), drop).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_within_the_guarantee_opens_nothing_with_the_root_key_either() {
+    let w = world(|text| text).await;
+    w.put("small").await.unwrap();
+    // An extent of one stripe, and one of many.
+    w.put_large("medium", 300_000).await;
+    w.put_large("large", 3_000_000).await;
+    for (party, with_key) in [("jurisdiction:XA", true), ("operator:west", true), ("XB", false)] {
+        let report = w.seize(&[party], with_key).await;
+        let seized = &report.seized;
+        assert_eq!(report.held, Some(true), "{report:?}");
+        assert!(seized.packs.blobs >= 5 && seized.extents.blobs == 2, "{report:?}");
+        assert_eq!((seized.packs.opened, seized.extents.opened), (0, 0));
+        assert_eq!(seized.packs.by_shards_held.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!(seized.packs.by_shares_needed.keys().collect::<Vec<_>>(), [&3]);
+        assert_eq!(seized.with_root_key, with_key.then(Default::default));
+        assert!(seized.packs.bytes > 0 && report.learnt.len() >= 4);
+    }
+}
+
+/// The drill can fail: it reads what can be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_big_a_coalition_opens_the_second_lock_and_with_the_root_key_everything() {
+    let w = world(|text| text).await;
+    w.put("small").await.unwrap();
+    w.put_large("medium", 300_000).await;
+    w.put_large("large", 3_000_000).await;
+    let coalition = ["XA", "XB"];
+    let without = w.seize(&coalition, false).await;
+    assert_eq!((without.held, &without.seized.with_root_key), (None, &None));
+    for kind in [&without.seized.packs, &without.seized.extents] {
+        assert!(kind.blobs > 0 && kind.opened == kind.blobs && kind.enough_shards == kind.blobs);
+    }
+    let with = w.seize(&coalition, true).await.seized.with_root_key.unwrap();
+    assert_eq!((with.objects, with.inline_bytes, with.records_closed), (3, 5, 0), "{with:?}");
+    assert_eq!((with.extents_tried, with.extents), (2, 2), "{with:?}");
+    assert!(with.records >= 5, "a tenant, a bucket, objects");
+    let other = Keyring::new(RootKey::generate(&*system::ports().entropy), system::ports().entropy);
+    let fleet = compose::fleet(&w.config, &system::ports()).unwrap();
+    let all = (0..6).collect();
+    let wrong = seize::seize(&fleet, all, Some(&other), |_, _| {}).await;
+    let with = wrong.with_root_key.unwrap();
+    assert_eq!((with.records, with.extents), (0, 0), "another key opens nothing");
+    assert!(with.records_closed > 0);
 }
