@@ -311,9 +311,9 @@ async fn install_keys(shared: &Shared) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Each site bears a random marker. Two with the same one are one storage. One with another than it
-/// had is not the storage that it was, or lies: it is barred, and the others decide whether they are
-/// enough (I9).
+/// Each site bears a random marker. Two with the same one are one storage. One with another than
+/// it had is not the storage that it was, or lies: it is barred, and the others decide whether
+/// they are enough (I9).
 async fn check_markers(shared: &Arc<Shared>) -> Result<(), StartError> {
     let known: HashMap<SiteId, [u8; 16]> =
         shared.catalog.site_markers().await?.into_iter().collect();

@@ -11,12 +11,13 @@
 use crate::ConfigFile;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use havre::compose;
+use havre::compose::{self, Bar};
 use havre::config::Config;
 use havre::control::{
     self, Cut, CutDone, CutProgress, CutReport, Fared, Measured, Order, PolicyUnderCut,
     WritesUnderCut,
 };
+use havre::rehearse::{self, RecoverReport};
 use havre::seize::{self, Kind, SeizeReport};
 use havre::statement::{default_file, write_new};
 use havre_seal::Keyring;
@@ -70,6 +71,20 @@ pub(crate) enum DrillCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Rebuild the catalog from the sites and the root key alone, beside the live one, and compare
+    /// the two. Changes neither the sites nor the catalog; works beside a running gateway. Fails
+    /// when they differ in more than what was written meanwhile.
+    Recover {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// A directory for scratch, twice as large as the catalog, that is not there yet; it is
+        /// removed at the end. Without it, one beside the catalog.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Write the signed record here, where nothing may be yet, instead of into a dated file.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// A time as `30s`, `10m`, `2h` or seconds.
@@ -94,6 +109,7 @@ pub(crate) async fn drill(command: DrillCommand) -> Result<()> {
             let cut = Cut { party, seconds, before_seconds: before, beyond_guarantee };
             cut_off(&config.load()?, cut, out).await
         }
+        DrillCommand::Recover { config, dir, out } => rehearse(&config.load()?, dir, out).await,
         DrillCommand::Seize { config, coalition, with_root_key, out } => {
             seize_all(&config.load()?, &coalition, with_root_key, out).await
         }
@@ -167,6 +183,56 @@ async fn seize_all(
     }
 }
 
+async fn rehearse(config: &Config, dir: Option<PathBuf>, out: Option<PathBuf>) -> Result<()> {
+    check_new(out.as_deref())?;
+    let root = || compose::root_key(&config.gateway.root_key);
+    let signer = compose::signer(config, &root()?);
+    let dir = dir.unwrap_or_else(|| config.gateway.catalog.with_extension("drill"));
+    let bar = Bar::new();
+    let report = rehearse::rehearse(config, root()?, &dir, &bar).await?;
+    bar.finish();
+    let now = havre_sites::system::ports().clock.now();
+    let file = out.unwrap_or_else(|| default_file("drill-recover", now));
+    write_new(&file, &signer.sign("drill-recover", now, &report)?)?;
+    let text = recovered_text(&report)?;
+    crate::say(&format!("{text}\nsigned record: {} (havre statement verify)\n", file.display()))?;
+    match report.same {
+        true => Ok(()),
+        false => bail!("what was recovered is not what the live catalog has"),
+    }
+}
+
+fn recovered_text(report: &RecoverReport) -> Result<String> {
+    let RecoverReport { packs, records, recovery_seconds, gaps, .. } = report;
+    let mut text = format!(
+        "recovered {packs} packs with {records} records in {recovery_seconds:.1} s; {gaps} gaps, \
+         {} records that no key opens\n",
+        report.unreadable_records
+    );
+    if !report.unreachable.is_empty() {
+        writeln!(text, "sites {} did not answer", report.unreachable.join(", "))?;
+    }
+    writeln!(
+        text,
+        "\n{:<12} {:>10} {:>10} {:>10} {:>10} {:>10}  digest",
+        "", "live", "recovered", "same", "newer", "DIFFER"
+    )?;
+    for (name, it) in &report.compared {
+        let digests = it.digest_live == it.digest_recovered;
+        writeln!(
+            text,
+            "{name:<12} {:>10} {:>10} {:>10} {:>10} {:>10}  {}",
+            it.live,
+            it.recovered,
+            it.same,
+            it.newer,
+            it.differ,
+            if digests { &it.digest_live[..16] } else { "DIFFERS" }
+        )?;
+    }
+    Ok(text)
+}
+
 fn seized_text(report: &SeizeReport) -> Result<String> {
     let SeizeReport { coalition, sites, promised, held, seized, learnt, .. } = report;
     let mut text = format!("{} hold {}\n", coalition.join(" + "), sites.join(", "));
@@ -182,8 +248,8 @@ fn seized_text(report: &SeizeReport) -> Result<String> {
         };
         writeln!(
             text,
-            "\n{blobs} {name}; shards held: {}; shares needed: {}\n  enough shards of {enough_shards}, \
-             OPENED THE SECOND LOCK OF {opened}; {} shards were listed and not given",
+            "\n{blobs} {name}; shards held: {}; shares needed: {}\n  enough shards of \
+             {enough_shards}, OPENED THE SECOND LOCK OF {opened}; {} shards were listed and not given",
             counts(by_shards_held),
             counts(by_shares_needed),
             kind.unread_shards

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod exposure;
 pub mod parties;
+pub mod rehearse;
 pub mod rules;
 pub mod seize;
 pub mod statement;

@@ -5,14 +5,17 @@ use havre::config::{Config, write_local};
 use havre::control::{
     self, Cut, CutDone, CutProgress, GatewayDesk, Order, Socket, WritesUnderCut, send,
 };
+use havre::rehearse::{RecoverReport, rehearse};
 use havre::seize::{self, SeizeReport};
 use havre::statement::verify;
-use havre_engine::{Bucket, PutError, PutRequest, WholeBody};
+use havre_engine::replay::Silent;
+use havre_engine::{Bucket, PutError, PutRequest, UploadRequest, WholeBody};
 use havre_model::record::ObjectKey;
 use havre_seal::{Keyring, RootKey};
 use havre_server::Tally;
 use havre_sites::{Bar, system};
 use http::StatusCode;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -251,4 +254,85 @@ async fn too_big_a_coalition_opens_the_second_lock_and_with_the_root_key_everyth
     let with = wrong.with_root_key.unwrap();
     assert_eq!((with.records, with.extents), (0, 0), "another key opens nothing");
     assert!(with.records_closed > 0);
+}
+
+impl World {
+    async fn rehearse(&self) -> RecoverReport {
+        let root = compose::root_key(&self.config.gateway.root_key).expect("it works");
+        let directory = self.config.gateway.data.join("scratch");
+        let report = rehearse(&self.config, root, &directory, &Silent).await.expect("it works");
+        assert!(!directory.exists(), "the scratch directory holds names");
+        report
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_from_the_sites_alone_is_the_live_one_and_a_lost_write_shows() {
+    let w = world(|text| text).await;
+    for number in 0..20 {
+        w.put(&format!("k{number}")).await.unwrap();
+    }
+    w.put_large("large", 3_000_000).await;
+    let key = ObjectKey::new("upload".to_owned()).unwrap();
+    w.gateway.engine.create_upload(&w.bucket, key, UploadRequest::default()).await.unwrap();
+    let before = shards(&w);
+    let report = w.rehearse().await;
+    assert!(report.same && report.gaps == 0, "{report:?}");
+    assert_eq!(shards(&w), before, "the sites are only read");
+    let objects = &report.compared["objects"];
+    assert_eq!((objects.live, objects.same, objects.newer, objects.differ), (21, 21, 0, 0));
+    assert_eq!(objects.digest_live, objects.digest_recovered);
+    for (table, rows) in [("tenants", 1), ("buckets", 1), ("uploads", 1)] {
+        assert_eq!((report.compared[table].live, report.compared[table].same), (rows, rows));
+    }
+    assert!(report.compared["packs"].same >= 22 && report.compared["packs"].differ == 0);
+    // Four sites lose the last pack: nobody can know from them that it was acknowledged.
+    w.put("last").await.unwrap();
+    for site in 1..=4 {
+        let packs = w.config.gateway.data.join(format!("sites/s{site}/p"));
+        let mut files: Vec<_> = files(&packs);
+        files.sort();
+        std::fs::remove_file(files.last().unwrap()).unwrap();
+    }
+    let report = w.rehearse().await;
+    let objects = &report.compared["objects"];
+    assert!(!report.same, "{report:?}");
+    assert_eq!((objects.live, objects.same, objects.differ, objects.newer), (22, 21, 1, 0));
+    assert_ne!(objects.digest_live, objects.digest_recovered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_during_the_rehearsal_is_newer_and_no_difference() {
+    let w = world(|text| text).await;
+    for number in 0..50 {
+        w.put(&format!("k{number}")).await.unwrap();
+    }
+    let writes = async {
+        for number in 0..200 {
+            w.put(&format!("k{}", number % 100)).await.unwrap();
+        }
+    };
+    let (report, ()) = tokio::join!(w.rehearse(), writes);
+    assert!(report.same, "{report:?}");
+    assert_eq!(report.compared["objects"].differ, 0);
+    let after = w.rehearse().await;
+    assert_eq!((after.compared["objects"].same, after.compared["objects"].newer), (100, 0));
+}
+
+/// Names and lengths of all files at all sites.
+fn shards(w: &World) -> Vec<(PathBuf, u64)> {
+    let mut found = files(&w.config.gateway.data.join("sites"));
+    found.sort();
+    found.into_iter().map(|file| (file.clone(), file.metadata().map_or(0, |it| it.len()))).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("it works").flatten() {
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
 }

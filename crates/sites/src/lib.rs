@@ -24,6 +24,7 @@ pub mod fault;
 pub mod local;
 pub mod memory;
 pub mod open;
+mod read_only;
 pub mod remote;
 pub mod system;
 

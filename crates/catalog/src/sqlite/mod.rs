@@ -169,6 +169,20 @@ impl SqliteCatalog {
         Ok(Self { backend: Backend::ReadOnly(Mutex::new(conn)), seqs, _lock: None })
     }
 
+    /// Copies the catalog at `from`, as it is at one moment, into the new file `to`, which only its
+    /// owner can read. Goes beside the process that writes it, whose log grows meanwhile.
+    ///
+    /// # Errors
+    /// When there is no catalog, something is at `to`, or the file system refuses.
+    pub fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
+        File::open(from)?;
+        let conn = open::reader(from)?;
+        open::create_new(to)?;
+        let to = to.to_str().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        conn.execute("VACUUM INTO $1", [to]).map_err(open::failed)?;
+        Ok(())
+    }
+
     /// A new catalog that is gone with the process, run as [`Mode::Inline`].
     ///
     /// # Errors

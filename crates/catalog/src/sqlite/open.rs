@@ -77,6 +77,11 @@ fn create(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// Makes an empty file where nothing is, for its owner only.
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// A connection that writes, and what the file holds. The file is made when it is absent.
 pub(super) fn writer(path: &Path) -> Result<(Connection, Content), OpenError> {
     drop(create(path)?);
