@@ -243,13 +243,14 @@ fn seized_text(report: &SeizeReport) -> Result<String> {
     for (name, kind) in [("packs", &seized.packs), ("extents", &seized.extents)] {
         let Kind { blobs, by_shards_held, by_shares_needed, enough_shards, opened, .. } = kind;
         let counts = |counts: &BTreeMap<usize, u64>| {
-            let counts = counts.iter().map(|(of, blobs)| format!("{of} of {blobs}"));
+            let counts = counts.iter().map(|(count, blobs)| format!("{count} ({blobs} blobs)"));
             counts.collect::<Vec<_>>().join(", ")
         };
         writeln!(
             text,
             "\n{blobs} {name}; shards held: {}; shares needed: {}\n  enough shards of \
-             {enough_shards}, OPENED THE SECOND LOCK OF {opened}; {} shards were listed and not given",
+             {enough_shards}, OPENED THE SECOND LOCK OF {opened}; {} shards were listed \
+             and not given",
             counts(by_shards_held),
             counts(by_shares_needed),
             kind.unread_shards

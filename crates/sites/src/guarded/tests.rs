@@ -367,44 +367,6 @@ async fn a_quick_site_is_ranked_before_a_slow_one_and_that_before_one_that_is_do
     assert_eq!(fleet.ranking(), [2, 1, 0]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_barred_site_is_not_asked_at_all_until_the_bar_ends() {
-    let f = fixture();
-    let name = extent(1);
-    f.put(&name).await.unwrap();
-    let mut writer =
-        f.site.create(permit(f.site.id(), &extent(2)), &extent(2), None).await.unwrap();
-    let minute = Duration::from_secs(60);
-    f.site.bar(Bar::Drill, Some(minute));
-    assert_eq!(f.site.health(), Health::Down);
-    assert_eq!(f.site.barred(), Some(Barred { bar: Bar::Drill, left: Some(minute) }));
-    let (began, asked) = (Instant::now(), f.site.counters().attempts[Operation::Read as usize]);
-    assert_eq!(f.read(&name).await, Err(SiteErrorKind::Unreachable));
-    assert_eq!(f.put(&extent(3)).await, Err(SiteErrorKind::Unreachable));
-    assert!(writer.write(content(1, 10)).await.unwrap_err().is_unreachable(), "a stream ends too");
-    assert!(f.site.marker_behind_bar().await.is_err(), "a drill cuts everything off");
-    assert_eq!(f.site.counters().attempts[Operation::Read as usize], asked + 1, "no retry");
-    assert!(began.elapsed() < Duration::from_millis(1));
-    wait(minute).await;
-    assert!(f.read(&name).await.is_ok(), "it ends by itself");
-    f.site.bar(Bar::Drill, None);
-    assert!(f.site.lift(Bar::Drill) && f.site.barred().is_none());
-    assert!(f.read(&name).await.is_ok());
-    assert_eq!(f.site.health(), Health::Healthy);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_site_that_is_barred_as_another_storage_is_asked_for_its_marker_only() {
-    let f = fixture();
-    f.site.set_marker([1; 16]).await.unwrap();
-    f.site.bar(Bar::OtherStorage, None);
-    assert!(f.site.marker().await.unwrap_err().is_unreachable());
-    assert_eq!(f.site.marker_behind_bar().await.unwrap(), Some([1; 16]));
-    f.faults.set(Fault::Hang);
-    assert!(f.site.marker_behind_bar().await.unwrap_err().is_unreachable());
-    assert!(f.start.elapsed() <= SiteLimits::default().deadline);
-}
-
 /// Lets paused time pass.
 async fn wait(time: Duration) {
     PausedRuntime.sleep(time).await;
