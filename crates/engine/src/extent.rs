@@ -393,7 +393,7 @@ impl OpenExtent {
         let secret = BlobSecret::from_bytes(shared.ports.random());
         let keys = BlobKeys::new(&secret, blob, geometry, EXTENT_CHUNK_BYTES);
         let permits = policy
-            .place(&shared.fleet.ranking(), shared.fleet.closed(), blob)
+            .place(&shared.fleet.placing(blob), shared.fleet.closed(), blob)
             .map_err(|error| PutError::Unavailable(error.to_string()))?;
         let sites = permits.iter().map(Permit::site).collect();
         let (mut queues, mut positions) = (Vec::new(), Vec::new());

@@ -473,9 +473,9 @@ impl Writer {
         frame: &[u8],
     ) -> Result<(BlobRow, Settled), String> {
         let policy = &self.placement.policy;
-        let (ranking, closed) = (self.shared.fleet.ranking(), self.shared.fleet.closed());
-        let permits =
-            policy.place(&ranking, closed, name.blob()).map_err(|error| error.to_string())?;
+        let fleet = &self.shared.fleet;
+        let permits = policy.place(&fleet.placing(name.blob()), fleet.closed(), name.blob());
+        let permits = permits.map_err(|error| error.to_string())?;
         let sites = permits.iter().map(havre_policy::Permit::site).collect();
         let row = pack_row(name, secret.clone(), policy.geometry(), frame.len() as u64, sites);
         let keys = BlobKeys::new(secret, name.blob(), row.geometry, row.chunk_bytes);

@@ -10,7 +10,7 @@
 //! (I2), and a write is acknowledged only when the stored shards outside each coalition's reach
 //! decode (I1). What is computed rests on the declared facts alone (I10).
 //!
-//! **Deliberately absent.** I/O, health, latency and capacity: the caller ranks the sites. Keys,
+//! **Deliberately absent.** I/O, health and latency: the caller ranks the sites. Keys,
 //! names and contents: this crate knows blobs by id.
 //!
 //! **Crash.** Everything here is recomputed from the configuration at each start.
@@ -40,6 +40,7 @@ mod placement;
 mod rearrange;
 mod search;
 mod share;
+pub mod spread;
 mod what_if;
 mod why;
 

@@ -121,6 +121,53 @@ impl PlacementPolicy {
         Ok(permits.into_iter().map(|(index, at)| self.permit_at(at, blob, index)).collect())
     }
 
+    /// Places nearer to those that `order` has first, for the shards of a blob that lies as it may:
+    /// as far as nobody could read or cut off meanwhile. Empty when there is nothing to gain, or
+    /// the blob does not lie as it may.
+    #[must_use]
+    pub fn rebalance(
+        &self,
+        blob: BlobId,
+        now: &Arrangement<'_>,
+        closed: SiteSet,
+        order: &[usize],
+    ) -> Vec<Permit> {
+        let total = self.geometry().total();
+        let sites: SiteSet = now.positions.iter().flatten().copied().collect();
+        let settled = sites.len() == total && now.leftovers.is_empty();
+        if !settled || self.misplaced(now, closed).is_some() {
+            return Vec::new();
+        }
+        let open = self.eligible().minus(closed);
+        let Some(wanted) = self.choose_open(order, open) else { return Vec::new() };
+        // Where shards are and are about to be, and where they will be in the end.
+        let (mut meanwhile, mut then) = (sites, sites);
+        let mut permits = Vec::new();
+        for at in order.iter().copied().filter(|at| wanted.contains(*at) && !sites.contains(*at)) {
+            if self.reads_with(meanwhile.with(at), at).is_some() {
+                continue;
+            }
+            let index = self.geometry().indices().find(|index| {
+                let from = now.positions[index.get()];
+                let taken = permits.iter().any(|(other, _)| other == index);
+                from.is_some_and(|from| {
+                    let after = then.minus(SiteSet::EMPTY.with(from)).with(at);
+                    !taken && !wanted.contains(from) && self.is_fine(after)
+                })
+            });
+            let Some(index) = index else { continue };
+            let from = now.positions[index.get()].into_iter().collect();
+            (meanwhile, then) = (meanwhile.with(at), then.minus(from).with(at));
+            permits.push((index, at));
+        }
+        permits.into_iter().map(|(index, at)| self.permit_at(at, blob, index)).collect()
+    }
+
+    /// Whether the guarantee holds when all shards are at these sites.
+    fn is_fine(&self, sites: SiteSet) -> bool {
+        self.could_read(sites).is_none() && self.acknowledges(sites) == Acknowledgement::Within
+    }
+
     /// The error, when a coalition that reaches the site could read what these sites hold.
     fn reads_with(&self, holders: SiteSet, position: usize) -> Option<PlaceError> {
         let mut readers = self.widest(crate::Harm::Read);

@@ -338,6 +338,38 @@ proptest! {
         }
         let possible = oracle.placements().any(|it| it.is_subset(open));
         prop_assert_eq!(policy.can_place_without(closed), possible);
+        // What may stay goes nearer to the wish only as far as it is sound at every moment.
+        let nearer = policy.rebalance(blob(case.number), &now, closed, &case.ranking);
+        if !sound || !leftovers.is_empty() {
+            prop_assert!(nearer.is_empty());
+            return Ok(());
+        }
+        let new: SiteSet = sites_of(&facts, &nearer).into_iter().collect();
+        prop_assert_eq!(new.len(), nearer.len());
+        prop_assert!(new.intersection(present).is_empty());
+        for reach in oracle.readers.iter().filter(|it| !it.intersection(new).is_empty()) {
+            prop_assert!(reach.intersection(present.union(new)).len() < oracle.k);
+        }
+        let mut then = positions.clone();
+        for (permit, site) in nearer.iter().zip(sites_of(&facts, &nearer)) {
+            then[permit.index().get()] = Some(site);
+        }
+        let all: SiteSet = then.iter().flatten().copied().collect();
+        prop_assert_eq!(all.len(), oracle.total);
+        prop_assert!(all.is_subset(open));
+        prop_assert!(oracle.nobody_reads(all) && oracle.nobody_cuts_off(all));
+        // Each time comes nearer, so that there is a last one.
+        for _ in 0..oracle.total {
+            let now = Arrangement { positions: &then, leftovers: SiteSet::EMPTY };
+            let nearer = policy.rebalance(blob(case.number), &now, closed, &case.ranking);
+            if nearer.is_empty() {
+                return Ok(());
+            }
+            for (permit, site) in nearer.iter().zip(sites_of(&facts, &nearer)) {
+                then[permit.index().get()] = Some(site);
+            }
+        }
+        prop_assert!(false, "it never comes to rest");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //!
 //! **Invariant.** Positions are those of `policy::Facts` and of `SiteSet`.
 //!
-//! **Deliberately absent.** Placement: `policy` decides, with [`Fleet::ranking`] as a wish.
+//! **Deliberately absent.** Placement: `policy` decides, with [`Fleet::placing`] as a wish.
 //!
 //! **Crash.** Positions live as long as the process; what is stored names sites by their ids.
 
 use crate::{Guarded, Operation};
-use havre_model::{SiteId, SiteSet, limits::SITES_MAX};
+use havre_model::{BlobId, SiteId, SiteSet, limits::SITES_MAX};
+use havre_policy::spread::{SHARE_MAX, spread};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,22 @@ pub struct Fleet {
     sites: Vec<Guarded>,
     positions: HashMap<SiteId, usize>,
     closed: Arc<Mutex<SiteSet>>,
+    /// By position.
+    shares: Arc<Mutex<Vec<Share>>>,
 }
+
+/// How much of what is stored a site should get, against the others, up to
+/// [`SHARE_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Of what is stored next.
+    pub next: u8,
+    /// Of everything, in the end.
+    pub whole: u8,
+}
+
+/// Octaves of latency that halve what a site gets of new blobs.
+const OCTAVES_PER_HALF: u32 = 2;
 
 impl Fleet {
     /// The fleet of these sites, in the configuration's order.
@@ -32,7 +48,8 @@ impl Fleet {
         let positions: HashMap<_, _> =
             sites.iter().enumerate().map(|(position, site)| (site.id(), position)).collect();
         assert_eq!(positions.len(), sites.len(), "every site has a name of its own");
-        Self { sites, positions, closed: Arc::default() }
+        let equal = vec![Share { next: SHARE_MAX, whole: SHARE_MAX }; sites.len()];
+        Self { sites, positions, closed: Arc::default(), shares: Arc::new(Mutex::new(equal)) }
     }
 
     /// The site at `position`.
@@ -78,6 +95,45 @@ impl Fleet {
     /// arrives, until the sites themselves refuse it ([`Guarded::refuse_shards`]).
     pub fn close(&self, sites: SiteSet) {
         *self.closed.lock() = sites;
+    }
+
+    /// Sets what each site should get, by position; all are equal at first.
+    ///
+    /// # Panics
+    /// When there are not as many shares as sites.
+    pub fn share_out(&self, shares: Vec<Share>) {
+        assert_eq!(shares.len(), self.sites.len(), "each site has a share");
+        *self.shares.lock() = shares;
+    }
+
+    /// All positions, in the order in which this blob's shards should be stored there: the open
+    /// sites, of them the healthy ones, and then by chance, such that each gets its share, and
+    /// slow ones less than that.
+    #[must_use]
+    pub fn placing(&self, blob: BlobId) -> Vec<usize> {
+        let octave = |site: &Guarded| site.p95(Operation::Write).as_micros().max(1).ilog2();
+        let fastest = self.sites.iter().map(octave).min().unwrap_or_default();
+        let shares = self.shares.lock().clone();
+        let share = |(site, share): (&Guarded, Share)| {
+            let halved = (octave(site) - fastest) / OCTAVES_PER_HALF;
+            let least = share.next.min(1);
+            (site.id(), share.next.checked_shr(halved).unwrap_or_default().max(least))
+        };
+        let sites: Vec<_> = self.sites.iter().zip(shares).map(share).collect();
+        let mut order = spread(blob, &sites);
+        let closed = self.closed();
+        order.sort_by_key(|at| (closed.contains(*at), self.sites[*at].health_of(Operation::Write)));
+        order
+    }
+
+    /// All positions, in the order in which this blob's shards should be stored there in the end:
+    /// by chance, such that each site gets its share of everything.
+    #[must_use]
+    pub fn settling(&self, blob: BlobId) -> Vec<usize> {
+        let shares = self.shares.lock().clone();
+        let share = |(site, share): (&Guarded, Share)| (site.id(), share.whole);
+        let sites: Vec<_> = self.sites.iter().zip(shares).map(share).collect();
+        spread(blob, &sites)
     }
 
     /// All positions, best for reading first.

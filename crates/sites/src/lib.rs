@@ -29,7 +29,7 @@ pub mod remote;
 pub mod system;
 
 pub use error::{SiteError, SiteErrorKind};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Share};
 pub use guarded::{Bar, Barred, Counters, Guarded, GuardedWriter, Health, SiteLimits};
 pub use local::LocalSite;
 pub use memory::MemorySite;
