@@ -10,20 +10,20 @@
 use crate::config::{Config, SecretRef};
 use crate::statement::Signer;
 use anyhow::{Context, Result, bail};
-use havre_catalog::{Catalog, Mode, Opened, SqliteCatalog};
+use havre_catalog::{Catalog, JobRow, Mode, Opened, SqliteCatalog};
 use havre_engine::replay::Progress;
 use havre_engine::{Engine, Parts, Reach, StartReport};
 use havre_keeper::HeldBlobs;
 use havre_model::ports::Ports;
 use havre_model::record::Excluded;
 use havre_model::{BlobId, SiteSet};
-use havre_policy::PlacementPolicy;
+use havre_policy::{Facts, PlacementPolicy};
 use havre_seal::{Keyring, RootKey};
 use havre_sites::Fleet;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The name that this gateway's chains of packs go by.
@@ -41,6 +41,8 @@ pub struct Gateway {
     pub policies: Arc<[PlacementPolicy]>,
     /// Whether moving shards is paused; the catalog remembers it.
     pub moves_paused: Arc<AtomicBool>,
+    /// Whether shards move until each site has its share; the catalog remembers it.
+    pub rebalances: Arc<AtomicBool>,
     /// Signs what is done, for others to see.
     pub signer: Arc<Signer>,
     /// What the start found.
@@ -49,6 +51,8 @@ pub struct Gateway {
 
 /// The job whose presence in the catalog means that moving shards is paused.
 pub const MOVES_PAUSED: &str = "relocate-paused";
+/// The same for: shards move until each site has its share.
+pub const REBALANCES: &str = "rebalance";
 
 /// Opens the sites that the configuration names.
 ///
@@ -132,7 +136,13 @@ pub fn parts(config: &Config, root: RootKey, catalog: Arc<dyn Catalog>) -> Resul
 /// The sites that answer to a party, or that are named.
 fn reach(config: &Config) -> Reach {
     let facts = config.facts().clone();
-    Arc::new(move |subject| match subject {
+    Arc::new(move |subject| sites_of(&facts, subject))
+}
+
+/// The sites that answer to a party, or the one that is named; `None` when nothing is called so.
+#[must_use]
+pub fn sites_of(facts: &Facts, subject: &Excluded) -> Option<SiteSet> {
+    match subject {
         Excluded::Site(name) => {
             let at = facts.sites().iter().position(|site| site.name == *name)?;
             Some(SiteSet::EMPTY.with(at))
@@ -141,7 +151,7 @@ fn reach(config: &Config) -> Reach {
             [party] => Some(facts.reach(party)),
             _ => None,
         },
-    })
+    }
 }
 
 /// Starts the gateway's engine.
@@ -157,10 +167,31 @@ pub async fn start(config: &Config) -> Result<Gateway> {
     let bar = Bar::new();
     let (engine, report) = Engine::start(parts, &bar).await?;
     bar.finish();
-    let paused = catalog.job(MOVES_PAUSED).await?.is_some_and(|job| job.state == [1]);
-    let moves_paused = Arc::new(AtomicBool::new(paused));
+    let moves_paused = flag(&*catalog, MOVES_PAUSED).await?;
+    let rebalances = flag(&*catalog, REBALANCES).await?;
     let policies = config.placement_policies().into();
-    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, signer, report })
+    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, rebalances, signer, report })
+}
+
+async fn flag(catalog: &dyn Catalog, name: &str) -> Result<Arc<AtomicBool>> {
+    let is_set = catalog.job(name).await?.is_some_and(|job| job.state == [1]);
+    Ok(Arc::new(AtomicBool::new(is_set)))
+}
+
+/// Raises or lowers a flag, durably first.
+///
+/// # Errors
+/// When the catalog cannot note it.
+pub async fn set_flag(
+    catalog: &dyn Catalog,
+    name: &str,
+    flag: &AtomicBool,
+    value: bool,
+) -> Result<()> {
+    let state = vec![u8::from(value)];
+    catalog.put_job(JobRow { name: name.to_owned(), state }).await?;
+    flag.store(value, Ordering::Release);
+    Ok(())
 }
 
 /// Whether a path is there, for messages that say what to do.

@@ -7,8 +7,10 @@
 //! **Deliberately absent.** Reload, defaults that depend on the machine, secrets' values
 //! ([`SecretRef`] is resolved where it is used), and anything read from the sites.
 //!
-//! **Crash.** Nothing is written but by [`write_local`], which overwrites nothing.
+//! **Crash.** Nothing is written but by [`write_local`], which overwrites nothing, and [`replace`],
+//! which leaves the old file or the new one.
 
+mod added;
 mod declared;
 mod error;
 mod local;
@@ -22,12 +24,14 @@ mod storage;
 mod tests;
 mod wire;
 
+pub use added::{NewSite, replace};
 pub use error::ConfigError;
 pub use local::{LocalError, local_example, write_local};
 pub use overlay::{load_changes, parse_changes};
 pub use secret::{Secret, SecretError, SecretRef};
 
 use error::Source;
+use havre_policy::spread::Room;
 use havre_policy::{Facts, PlacementPolicy, PolicySpec};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -133,6 +137,9 @@ pub struct Site {
     pub options: BTreeMap<String, OptionValue>,
     /// What it may cost.
     pub limits: SiteLimits,
+    /// How much may be stored there (`capacity_gb`, in 10^9 bytes) and what that costs (`price`, a
+    /// GB and month): how much it gets against other sites. Nothing is used yet.
+    pub room: Room,
     storage: Storage,
 }
 

@@ -27,7 +27,10 @@ pub use cut::{
     policies_under_cut,
 };
 pub use desk::{GatewayDesk, SiteStatus, Status};
-pub use drain::{Drains, Exclusion, Plan, Subject, Traffic};
+pub use drain::{
+    ClosedSite, Drains, DrainsStated, Exclusion, ExclusionReport, Plan, RetiredReport,
+    RetiredStated, Subject, Traffic,
+};
 pub use serve::{CONNECTIONS_MAX, Desk, ORDER_DEADLINE, Outcome, Reporter, WRITE_DEADLINE, serve};
 pub use socket::{Socket, socket_path};
 
@@ -72,6 +75,13 @@ pub enum Order {
         /// Which of the two.
         pause: bool,
     },
+    /// What giving each site its share would take: answered with a [`Plan`].
+    PlanRebalance {},
+    /// Moves shards until each site has its share, or ends that; remembered over restarts.
+    Rebalance {
+        /// Which of the two.
+        go_on: bool,
+    },
     /// Cuts a party off for a while, as a drill: told by [`CutProgress`], answered with
     /// [`CutDone`].
     DrillCut {
@@ -82,6 +92,13 @@ pub enum Order {
     Drains {
         /// Whether to list the closed sites as well.
         list: bool,
+    },
+    /// The same, signed: answered with [`DrainsStated`].
+    StateDrains {},
+    /// That a closed site holds nothing: answered with [`RetiredStated`].
+    RetireSite {
+        /// The site's name.
+        site: String,
     },
 }
 

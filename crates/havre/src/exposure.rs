@@ -15,7 +15,8 @@ mod tests;
 
 pub use report::{
     AskError, BucketPolicy, CoalitionReport, FactReport, LinkReport, ListReport, OverrideReport,
-    PartyReport, PolicyReport, Report, SeatReport, SiteReport, StepReport, report,
+    PartyReport, PolicyReport, Report, SeatReport, SiteReport, StepReport, StoredReport, Supposed,
+    report, suppose,
 };
 pub use svg::draw;
 pub use table::{facts_lines, table, trust_lines};

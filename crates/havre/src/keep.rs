@@ -10,18 +10,19 @@
 //! **Crash.** The next pass goes on.
 
 use anyhow::{Context, Result};
-use havre::compose::{self, Gateway, InFlight};
+use havre::compose::{self, Gateway, InFlight, REBALANCES, set_flag};
 use havre::config::Config;
 use havre_catalog::Catalog;
 use havre_engine::Engine;
 use havre_keeper::{
     Busy, Collector, Depth, GcReport, HeldBlobs, Relocation, Relocator, RepairReport, Repairer,
-    Scrubber, Throttle, shards_listed,
+    Scrubber, Throttle, estimate, shards_listed,
 };
 use havre_model::SiteSet;
 use havre_model::ports::Ports;
 use havre_policy::PlacementPolicy;
-use havre_sites::Fleet;
+use havre_policy::spread::{Measure, Room, shares};
+use havre_sites::{Fleet, Share};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(crate) struct Keeper {
     engine: Arc<Engine>,
     policies: Arc<[PlacementPolicy]>,
     moves_paused: Arc<AtomicBool>,
+    rebalances: Arc<AtomicBool>,
+    rooms: Vec<Room>,
     busy: Busy,
     bytes_per_second: u64,
     scrub: Scrubbing,
@@ -71,6 +74,8 @@ impl Keeper {
             engine: Arc::clone(&gateway.engine),
             policies: Arc::clone(&gateway.policies),
             moves_paused: Arc::clone(&gateway.moves_paused),
+            rebalances: Arc::clone(&gateway.rebalances),
+            rooms: config.sites.iter().map(|site| site.room).collect(),
             busy: Busy::default(),
             bytes_per_second: config.keeper_bytes_per_second(),
             scrub: Scrubbing {
@@ -110,6 +115,7 @@ impl Keeper {
             busy: self.busy.clone(),
             ports: self.ports.clone(),
             throttle: Throttle::new(self.bytes_per_second),
+            rebalances: false,
             waiting: HashMap::new(),
         }
     }
@@ -199,30 +205,65 @@ impl Keeper {
         true
     }
 
+    /// Tells the fleet how much of what is stored each site should get.
+    async fn share_out(&self) -> Result<()> {
+        if self.rooms.iter().all(|room| *room == Room::default()) {
+            return Ok(());
+        }
+        let used = estimate::stored_bytes(&*self.catalog, &self.fleet).await?;
+        let rooms: Vec<Room> =
+            self.rooms.iter().zip(used).map(|(room, used)| Room { used, ..*room }).collect();
+        let (next, whole) = (shares(&rooms, Measure::Free), shares(&rooms, Measure::Capacity));
+        let share = |(next, whole)| Share { next, whole };
+        self.fleet.share_out(next.into_iter().zip(whole).map(share).collect());
+        Ok(())
+    }
+
     /// Moves what may not stay where it is, for as long as the gateway runs: at once while sites
     /// are closed and not empty, and now and then because facts change with the configuration.
+    /// When asked to, also what may stay, until each site has its share.
     pub(crate) async fn relocate_for_ever(self) {
         let mut relocator = self.relocator();
         let mut seen = SiteSet::EMPTY;
         let mut idle = Duration::MAX;
         loop {
-            let closed = self.fleet.closed();
+            let (closed, rebalances) = (self.fleet.closed(), self.rebalances());
             let paused = || self.moves_paused.load(Ordering::Acquire);
-            let due = closed != seen || idle >= RELOCATE_EVERY;
+            let is_new = closed != seen || rebalances != relocator.rebalances;
+            let due = is_new || idle >= RELOCATE_EVERY;
             if due && self.engine.takes_writes() && !paused() {
-                seen = closed;
-                match relocator.pass(&|| self.fleet.closed() == closed && !paused()).await {
+                (seen, relocator.rebalances) = (closed, rebalances);
+                if let Err(error) = self.share_out().await {
+                    tracing::warn!(%error, "what the sites hold cannot be counted");
+                }
+                let same = || self.fleet.closed() == closed && self.rebalances() == rebalances;
+                match relocator.pass(&|| same() && !paused()).await {
                     Ok(progress) => {
                         // Garbage is not moved: it goes, so that closed sites are left empty.
                         let settled = progress.done && self.is_empty(closed).await;
                         idle = if settled { Duration::ZERO } else { Duration::MAX };
                         tell_relocation(&progress);
+                        if rebalances && progress.done {
+                            self.end_rebalance().await;
+                        }
                     }
                     Err(error) => tracing::warn!(%error, "a pass of moving shards failed"),
                 }
             }
             self.ports.runtime.sleep(RELOCATE_PAUSE).await;
             idle = idle.saturating_add(RELOCATE_PAUSE);
+        }
+    }
+
+    fn rebalances(&self) -> bool {
+        self.rebalances.load(Ordering::Acquire)
+    }
+
+    async fn end_rebalance(&self) {
+        match set_flag(&*self.catalog, REBALANCES, &self.rebalances, false).await {
+            Ok(()) => tracing::info!("each site has its share, as far as the guarantee allows"),
+            // The next pass finds the same.
+            Err(error) => tracing::warn!(%error, "the end of rebalancing cannot be noted"),
         }
     }
 }

@@ -14,13 +14,15 @@ mod inspect;
 mod keep;
 mod recover;
 mod serve;
+mod site;
 mod statements;
 mod status;
 mod up;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use havre::{check, config::Config, control::Subject, parties, rules};
+use havre::config::{Config, NewSite};
+use havre::{check, control::Subject, parties, rules};
 use havre_policy::csl::SCORE_SHOWN_MIN;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -153,6 +155,14 @@ enum Command {
     /// Work on sites.
     #[command(subcommand)]
     Site(SiteCommand),
+    /// Move shards until each site has its share of what is stored, by the room and price that the
+    /// configuration declares: after sites were added. Bounded by limits.repair_bytes_per_second.
+    Rebalance {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        rebalance: RebalanceArgs,
+    },
     /// Show who is excluded and how far their sites have drained.
     Drains {
         #[command(flatten)]
@@ -160,9 +170,13 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Go on until nothing is left to do.
+        /// Go on until nothing is left to do; then write a signed statement of how it ended.
         #[arg(long, conflicts_with = "json")]
         follow: bool,
+        /// With --follow: write the statement here, where nothing may be yet, instead of into a
+        /// dated file.
+        #[arg(long, value_name = "FILE", requires = "follow")]
+        out: Option<PathBuf>,
         #[command(subcommand)]
         command: Option<DrainsCommand>,
     },
@@ -187,6 +201,43 @@ enum Command {
 
 #[derive(Subcommand)]
 enum SiteCommand {
+    /// Add a site behind the others of a configuration file, after a look that it answers and holds
+    /// nothing. The gateway uses it from its next start on.
+    Add {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Its permanent name.
+        name: String,
+        /// Where it is: a path, s3://BUCKET/FOLDER, ...
+        #[arg(long)]
+        url: String,
+        /// The declared operator that runs it.
+        #[arg(long)]
+        operator: String,
+        /// The jurisdiction where its storage stands: an ISO 3166 code.
+        #[arg(long)]
+        location: String,
+        /// How much may be stored there, in 10^9 bytes.
+        #[arg(long)]
+        capacity_gb: Option<u64>,
+        /// What a stored GB costs a month.
+        #[arg(long)]
+        price: Option<f64>,
+        /// An option of its backend: KEY=VALUE; a secret as KEY=env:NAME or KEY=file:PATH. May be
+        /// given several times.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = parse_option)]
+        option: Vec<(String, String)>,
+    },
+    /// Say, signed, that a drained site holds nothing, and how to take it out of the configuration.
+    Retire {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The site's configured name.
+        site: String,
+        /// Write the statement here, where nothing may be yet, instead of into a dated file.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Empty a site while it is in use: no new shard goes there, what it holds is moved elsewhere.
     Drain {
         #[command(flatten)]
@@ -204,6 +255,22 @@ enum DrainsCommand {
     Pause,
     /// Go on.
     Resume,
+    /// Write a signed statement of how far it got.
+    State {
+        /// Write it here, where nothing may be yet, instead of into a dated file.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+impl DrainsCommand {
+    async fn carry_out(self, config: &Config) -> Result<()> {
+        match self {
+            Self::Pause => drain::pause(config, true).await,
+            Self::Resume => drain::pause(config, false).await,
+            Self::State { out } => drain::state(config, out).await,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -224,9 +291,13 @@ struct ExclusionArgs {
     /// With --plan: print JSON.
     #[arg(long, requires = "plan")]
     json: bool,
-    /// Show how far it got until the sites are empty.
+    /// Show how far it got until the sites are empty; then write a signed statement of it.
     #[arg(long, conflicts_with = "plan")]
     follow: bool,
+    /// With --follow: write the statement here, where nothing may be yet, instead of into a dated
+    /// file.
+    #[arg(long, value_name = "FILE", requires = "follow")]
+    out: Option<PathBuf>,
 }
 
 impl ExclusionArgs {
@@ -235,7 +306,38 @@ impl ExclusionArgs {
             let prices = self.egress_price.into_iter().collect();
             return drain::plan(config, subject, &prices, self.json).await;
         }
-        drain::exclude(config, subject, self.reason, self.deadline, self.follow).await
+        let follow = self.follow.then_some(drain::Follow { statement: self.out });
+        drain::exclude(config, subject, self.reason, self.deadline, follow).await
+    }
+}
+
+#[derive(clap::Args)]
+struct RebalanceArgs {
+    /// Only estimate what it would take: shards, bytes by site, time, cost.
+    #[arg(long)]
+    plan: bool,
+    /// With --plan: what a site charges for a GB that leaves it, as SITE=PRICE, or *=PRICE for all
+    /// others. May be given several times.
+    #[arg(long, value_name = "SITE=PRICE", value_parser = parse_price, requires = "plan")]
+    egress_price: Vec<(String, f64)>,
+    /// With --plan: print JSON.
+    #[arg(long, requires = "plan")]
+    json: bool,
+    /// End it; what was moved stays.
+    #[arg(long, conflicts_with_all = ["plan", "follow"])]
+    stop: bool,
+    /// Show how far it got until it is done.
+    #[arg(long, conflicts_with = "plan")]
+    follow: bool,
+}
+
+impl RebalanceArgs {
+    async fn carry_out(self, config: &Config) -> Result<()> {
+        if self.plan {
+            let prices = self.egress_price.into_iter().collect();
+            return drain::plan_rebalance(config, &prices, self.json).await;
+        }
+        drain::rebalance(config, !self.stop, self.follow).await
     }
 }
 
@@ -247,6 +349,12 @@ fn parse_price(text: &str) -> Result<(String, f64), String> {
         return Err(format!("{price} is no price"));
     }
     Ok((site.to_owned(), price))
+}
+
+/// An option, as `KEY=VALUE`.
+fn parse_option(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// A time in UTC as RFC 3339 has it, or a day's end, in milliseconds since 1970.
@@ -372,6 +480,30 @@ fn log_to_standard_error(format: LogFormat) {
     }
 }
 
+fn on_site(command: SiteCommand) -> Result<()> {
+    match command {
+        SiteCommand::Drain { config, site, exclusion } => {
+            on_runtime(exclusion.carry_out(&config.load()?, Subject::Site(site)))
+        }
+        SiteCommand::Retire { config, site, out } => {
+            on_runtime(site::retire(&config.load()?, &site, out))
+        }
+        SiteCommand::Add {
+            config,
+            name,
+            url,
+            operator,
+            location,
+            capacity_gb,
+            price,
+            option: options,
+        } => {
+            let new = NewSite { name, url, operator, location, capacity_gb, price, options };
+            on_runtime(site::add(&config.config, &new))
+        }
+    }
+}
+
 fn run(command: Command) -> Result<()> {
     havre_seal::forbid_core_dumps()?;
     havre_sites::system::allow_open_files();
@@ -403,15 +535,17 @@ fn run(command: Command) -> Result<()> {
         Command::Admit { config, subject: text, reason } => {
             on_runtime(drain::admit(&config.load()?, subject(text), reason))
         }
-        Command::Site(SiteCommand::Drain { config, site, exclusion }) => {
-            on_runtime(exclusion.carry_out(&config.load()?, Subject::Site(site)))
+        Command::Site(command) => on_site(command),
+        Command::Rebalance { config, rebalance } => {
+            on_runtime(rebalance.carry_out(&config.load()?))
         }
-        Command::Drains { config, json, follow, command } => {
+        Command::Drains { config, json, follow, out, command } => {
             let config = config.load()?;
             match command {
-                Some(DrainsCommand::Pause) => on_runtime(drain::pause(&config, true)),
-                Some(DrainsCommand::Resume) => on_runtime(drain::pause(&config, false)),
-                None if follow => on_runtime(drain::follow(&config)),
+                Some(command) => on_runtime(command.carry_out(&config)),
+                None if follow => {
+                    on_runtime(drain::follow(&config, drain::Follow { statement: out }))
+                }
                 None => on_runtime(drain::show(&config, json)),
             }
         }

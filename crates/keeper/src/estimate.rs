@@ -1,4 +1,5 @@
-//! What it would take to close sites: an estimate before anything is done.
+//! What it would take to close sites, or to give each its share: an estimate before anything is
+//! done. And what the sites have now.
 //!
 //! **Invariant.** Nothing is changed, and no site is asked for anything. Memory is bounded by a
 //! page of the catalog.
@@ -8,12 +9,13 @@
 //! **Crash.** Nothing is kept.
 
 use crate::rebuild::bit;
-use crate::relocate::{policy_of, positions_of};
-use havre_catalog::{BlobState, Catalog, CatalogError};
+use crate::relocate::{policy_at, policy_of, positions_of};
+use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError};
 use havre_codec::Layout;
-use havre_model::SiteSet;
-use havre_policy::{Arrangement, PlacementPolicy};
+use havre_model::{SiteId, SiteSet};
+use havre_policy::{Arrangement, Misplaced, PlacementPolicy};
 use havre_sites::Fleet;
+use std::collections::HashMap;
 
 /// Blobs read from the catalog at a time.
 const PAGE: usize = 1024;
@@ -37,7 +39,108 @@ pub struct Estimate {
     pub reason: String,
 }
 
-/// Looks at every blob as if these sites were closed.
+/// Bytes of shards that are stored at each site, by position, as the catalog has it.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn stored_bytes(catalog: &dyn Catalog, fleet: &Fleet) -> Result<Vec<u64>, CatalogError> {
+    let (mut sum, mut after) = (vec![0_u64; fleet.len()], None);
+    loop {
+        let page = catalog.blobs(after, PAGE).await?;
+        let Some(last) = page.last().map(BlobRow::blob) else { return Ok(sum) };
+        after = Some(last);
+        for row in &page {
+            let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);
+            let shard_bytes = layout.map_or(0, |layout| layout.shard_bytes());
+            for index in row.geometry.indices().filter(|index| row.stored & bit(*index) != 0) {
+                if let Some((at, _)) = fleet.by_id(row.sites[index.get()]) {
+                    sum[at] = sum[at].saturating_add(shard_bytes);
+                }
+            }
+        }
+    }
+}
+
+/// Blobs, garbage included, that the catalog says have a shard at the site, or have one left over
+/// there.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn noted_at(catalog: &dyn Catalog, site: SiteId) -> Result<u64, CatalogError> {
+    let (mut noted, mut after) = (0, None);
+    loop {
+        let page = catalog.blobs(after, PAGE).await?;
+        let Some(last) = page.last().map(BlobRow::blob) else { break };
+        after = Some(last);
+        noted += page.iter().filter(|row| row.sites.contains(&site)).count() as u64;
+    }
+    let mut after = None;
+    loop {
+        let page = catalog.leftovers(after, PAGE).await?;
+        let Some(last) = page.last().map(|leftover| leftover.name.blob()) else {
+            return Ok(noted);
+        };
+        after = Some(last);
+        noted += page.iter().filter(|leftover| leftover.site == site).count() as u64;
+    }
+}
+
+/// Blobs of one policy, and why some of them may not lie as they do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Misplacements {
+    /// All blobs, garbage aside.
+    pub blobs: u64,
+    /// Of them: those with a shard at a site that is configured no longer.
+    pub homeless: u64,
+    /// Those with a shard at a site that takes none, because it is excluded or not eligible.
+    pub closed: u64,
+    /// Those that a coalition of the guarantee could read.
+    pub could_read: u64,
+    /// Those that a coalition of the guarantee could cut off.
+    pub could_cut_off: u64,
+}
+
+/// Counts, for each policy, the blobs that may not lie as they do by these facts; and those of no
+/// policy's geometry. A blob counts once, for the first of the reasons.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn misplacements(
+    catalog: &dyn Catalog,
+    sites: &[SiteId],
+    policies: &[PlacementPolicy],
+    closed: SiteSet,
+) -> Result<(Vec<Misplacements>, u64), CatalogError> {
+    let at: HashMap<SiteId, usize> = sites.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+    let mut counts = vec![Misplacements::default(); policies.len()];
+    let (mut foreign, mut after) = (0, None);
+    loop {
+        let page = catalog.blobs(after, PAGE).await?;
+        let Some(last) = page.last().map(BlobRow::blob) else { return Ok((counts, foreign)) };
+        after = Some(last);
+        for row in page.iter().filter(|row| row.state != BlobState::Garbage) {
+            let positions: Vec<_> = row.sites.iter().map(|id| at.get(id).copied()).collect();
+            let Some(policy) = policy_at(policies, &positions, row) else {
+                foreign += 1;
+                continue;
+            };
+            let same = policies.iter().zip(&mut counts).find(|it| it.0.name() == policy.name());
+            let Some((_, count)) = same else { continue };
+            count.blobs += 1;
+            let now = Arrangement { positions: &positions, leftovers: SiteSet::EMPTY };
+            match policy.misplaced(&now, closed) {
+                None => {}
+                Some(Misplaced::Homeless) => count.homeless += 1,
+                Some(Misplaced::Closed) => count.closed += 1,
+                Some(Misplaced::CouldRead) => count.could_read += 1,
+                Some(Misplaced::CouldCutOff) => count.could_cut_off += 1,
+            }
+        }
+    }
+}
+
+/// Looks at every blob as if these sites were closed; with `rebalances`, also at what might lie
+/// better where it may lie.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -46,6 +149,7 @@ pub async fn estimate(
     fleet: &Fleet,
     policies: &[PlacementPolicy],
     closed: SiteSet,
+    rebalances: bool,
 ) -> Result<Estimate, CatalogError> {
     let zeros = || vec![0; fleet.len()];
     let mut sum = Estimate { bytes_read: zeros(), bytes_stored: zeros(), ..Estimate::default() };
@@ -54,15 +158,20 @@ pub async fn estimate(
     let mut after = None;
     loop {
         let page = catalog.blobs(after, PAGE).await?;
-        let Some(last) = page.last().map(|row| row.blob()) else { return Ok(sum) };
+        let Some(last) = page.last().map(BlobRow::blob) else { return Ok(sum) };
         after = Some(last);
         for row in page.iter().filter(|row| row.state != BlobState::Garbage) {
             sum.blobs += 1;
             let Some(policy) = policy_of(policies, fleet, row) else { continue };
             let positions = positions_of(fleet, row);
             let now = Arrangement { positions: &positions, leftovers: SiteSet::EMPTY };
-            let permits = match policy.rearrange(row.blob(), &now, closed, &ranking) {
-                Ok(permits) if permits.is_empty() => continue,
+            let blob = row.blob();
+            let mut order = fleet.placing(blob);
+            order.sort_by_key(|at| closed.contains(*at));
+            let permits = match policy.rearrange(blob, &now, closed, &order) {
+                Ok(permits) if permits.is_empty() && rebalances => {
+                    policy.rebalance(blob, &now, closed, &fleet.settling(blob))
+                }
                 Ok(permits) => permits,
                 Err(error) => {
                     sum.stuck += 1;
@@ -70,6 +179,9 @@ pub async fn estimate(
                     continue;
                 }
             };
+            if permits.is_empty() {
+                continue;
+            }
             sum.blobs_to_move += 1;
             sum.shards += permits.len() as u64;
             let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);

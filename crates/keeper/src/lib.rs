@@ -32,13 +32,13 @@ use rebuild::{Source, bit};
 
 /// The stored shards of a blob, best sites first.
 fn sources<'a>(fleet: &'a Fleet, row: &BlobRow) -> Vec<Source<'a>> {
-    let ranking = fleet.ranking();
+    let (ranking, closed) = (fleet.ranking(), fleet.closed());
     let rank = |position: usize| ranking.iter().position(|ranked| *ranked == position);
     let stored = row.geometry.indices().filter(|index| row.stored & bit(*index) != 0);
     let mut sources: Vec<(Option<usize>, Source<'a>)> = stored
         .filter_map(|index| {
             let (position, site) = fleet.by_id(row.sites[index.get()])?;
-            Some((rank(position), Source { index, site }))
+            Some((rank(position), Source { index, site, closed: closed.contains(position) }))
         })
         .collect();
     sources.sort_by_key(|(rank, _)| *rank);

@@ -29,6 +29,8 @@ const PUT_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) struct Source<'a> {
     pub(crate) index: ShardIndex,
     pub(crate) site: &'a Guarded,
+    /// Whether its site takes no shards any more.
+    pub(crate) closed: bool,
 }
 
 /// A shard to make.
@@ -51,6 +53,8 @@ pub(crate) struct Rebuilt {
     pub(crate) failed: u32,
     /// Bytes that were read from the sites.
     pub(crate) bytes_read: u64,
+    /// Those of them that closed sites had to give.
+    pub(crate) bytes_read_closed: u64,
     /// Whether fewer than `k` shards could be read.
     pub(crate) too_few: bool,
 }
@@ -139,7 +143,7 @@ impl Reader<'_> {
                 let Some(source) = source else { continue };
                 let is_read = opened.iter().any(|(index, _)| *index == source.index);
                 if !is_read && opened.len() + reads.len() < data {
-                    asked.push((at, source.index));
+                    asked.push((at, source.index, source.closed));
                     reads.push(source.site.read(&self.name, range.clone()));
                 }
             }
@@ -147,17 +151,17 @@ impl Reader<'_> {
                 return None;
             }
             let answers = future::join_all(reads).await;
-            for ((at, index), answer) in asked.into_iter().zip(answers) {
-                match answer.map(|bytes| (bytes.len() as u64, self.open(index, stripes, bytes))) {
-                    Ok((bytes, Some(chunks))) => {
-                        done.bytes_read += bytes;
+            for ((at, index, closed), answer) in asked.into_iter().zip(answers) {
+                if let Ok(bytes) = &answer {
+                    done.bytes_read += bytes.len() as u64;
+                    done.bytes_read_closed += if closed { bytes.len() as u64 } else { 0 };
+                }
+                match answer.map(|bytes| self.open(index, stripes, bytes)) {
+                    Ok(Some(chunks)) => {
                         opened.push((index, chunks));
                         continue;
                     }
-                    Ok((bytes, None)) => {
-                        done.bytes_read += bytes;
-                        done.bad |= bit(index);
-                    }
+                    Ok(None) => done.bad |= bit(index),
                     Err(error) => {
                         let gone = [SiteErrorKind::Missing, SiteErrorKind::Invalid];
                         if gone.contains(&error.kind) {

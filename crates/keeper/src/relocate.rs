@@ -1,6 +1,7 @@
 //! Relocation: shards that may not stay where they are go elsewhere, and are deleted where they
 //! were. A site that takes no shards any more drains this way; so do placements that the facts of
-//! today no longer allow.
+//! today no longer allow. When asked to, it also moves what may stay to where each site gets its
+//! share.
 //!
 //! **Invariant.** At no moment does a coalition of the guarantee hold `k` shards of a blob because
 //! of a move (I2): where a shard is about to be stored, and where one still has to be deleted,
@@ -55,6 +56,8 @@ pub struct Relocation {
     pub shards: u64,
     /// Bytes of shards that were read for it.
     pub bytes_read: u64,
+    /// Those of them that closed sites had to give: too few others had the blob.
+    pub bytes_read_closed: u64,
     /// Bytes of shards that were stored elsewhere.
     pub bytes_stored: u64,
     /// Shards that were deleted where they were.
@@ -67,8 +70,12 @@ pub struct Relocation {
     pub reason: String,
     /// Shards that the last pass found still to be deleted.
     pub left: u64,
+    /// Those of them that their sites did not delete when they were asked to.
+    pub refused: u64,
     /// Whether the last pass found everything in its place and nothing left over.
     pub done: bool,
+    /// Milliseconds since 1970 when it first did; 0 until then.
+    pub ended_ms: u64,
     /// The sites that were closed then, as bits by position.
     pub closed: u64,
     /// The blob that the pass under way has come to.
@@ -91,6 +98,8 @@ pub struct Relocator {
     pub ports: Ports,
     /// Bounds what is read.
     pub throttle: Throttle,
+    /// Whether what may stay goes nearer to where it would be placed if all were new.
+    pub rebalances: bool,
     /// Since when blobs with leftovers were found held by readers; empty at first.
     pub waiting: HashMap<BlobId, Duration>,
 }
@@ -101,13 +110,29 @@ enum Fate {
     Fine,
     Moved {
         shards: u64,
-        read: u64,
+        read: Read,
         stored: u64,
     },
     Waits {
-        read: u64,
+        read: Read,
     },
     Stuck(PlaceError),
+}
+
+/// What became of a shard that was to be deleted.
+enum Deletion {
+    Done,
+    /// Somebody else is at its blob.
+    Later,
+    Refused,
+}
+
+/// Bytes that were read for one blob.
+#[derive(Clone, Copy, Default)]
+struct Read {
+    all: u64,
+    /// Those of closed sites.
+    closed: u64,
 }
 
 impl Relocator {
@@ -131,9 +156,8 @@ impl Relocator {
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Relocation, CatalogError> {
         let mut state = Self::progress(&*self.catalog).await?;
-        if state.done {
-            state = Relocation::default();
-        }
+        // What was done stays to be told until there is more to do.
+        let ended = state.done.then(|| std::mem::take(&mut state));
         if state.began_ms == 0 {
             state.began_ms = self.ports.clock.now().millis();
         }
@@ -142,12 +166,12 @@ impl Relocator {
         let whole = state.after.is_none();
         (state.waiting, state.stuck, state.reason) = (0, 0, String::new());
         self.delete_leftovers(&mut state).await?;
-        let (mut moved_any, mut ended) = (false, false);
+        let (mut moved_any, mut all_seen) = (false, false);
         state.closed = self.fleet.closed().bits();
         while go_on() {
             let page = self.catalog.blobs(state.after, PAGE).await?;
             let Some(last) = page.last().map(BlobRow::blob) else {
-                (state.after, state.examined, ended) = (None, 0, true);
+                (state.after, state.examined, all_seen) = (None, 0, true);
                 break;
             };
             let before = state.shards;
@@ -165,8 +189,15 @@ impl Relocator {
             }
         }
         let settled = state.waiting == 0 && state.stuck == 0 && state.left == 0;
-        state.done = whole && ended && settled && !moved_any;
-        self.save(&state).await?;
+        state.done = whole && all_seen && settled && !moved_any;
+        if state.done {
+            state.ended_ms = self.ports.clock.now().millis();
+        }
+        let nothing = state.done && state.shards == 0 && state.deleted == 0;
+        match ended.filter(|ended| nothing && ended.closed == state.closed) {
+            Some(ended) => state = ended,
+            None => self.save(&state).await?,
+        }
         Ok(state)
     }
 
@@ -183,11 +214,14 @@ impl Relocator {
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), CatalogError> {
         let closed = self.fleet.closed();
-        let misplaced: Vec<&BlobRow> = page
-            .iter()
-            .filter(|row| row.state != BlobState::Garbage && self.is_misplaced(row, closed))
-            .collect();
-        for batch in misplaced.chunks(MOVES_MAX) {
+        let moves = |row: &&BlobRow| {
+            let may_move = self.rebalances && row.state == BlobState::Whole;
+            row.state != BlobState::Garbage
+                && (self.is_misplaced(row, closed)
+                    || may_move && !self.nearer(row, SiteSet::EMPTY, closed).is_empty())
+        };
+        let to_move: Vec<&BlobRow> = page.iter().filter(moves).collect();
+        for batch in to_move.chunks(MOVES_MAX) {
             if !go_on() {
                 return Ok(());
             }
@@ -199,18 +233,22 @@ impl Relocator {
             for row in batch {
                 moves.push(self.relocate(row.blob(), closed));
             }
-            let mut read_now = 0;
+            let mut read_now = Read::default();
+            let mut took = |read: Read| {
+                read_now.all += read.all;
+                read_now.closed += read.closed;
+            };
             for fate in future::join_all(moves).await {
                 match fate? {
                     Fate::Fine => {}
                     Fate::Moved { shards, read, stored } => {
                         state.shards += shards;
                         state.bytes_stored += stored;
-                        read_now += read;
+                        took(read);
                     }
                     Fate::Waits { read } => {
                         state.waiting += 1;
-                        read_now += read;
+                        took(read);
                     }
                     Fate::Stuck(error) => {
                         state.stuck += 1;
@@ -218,9 +256,10 @@ impl Relocator {
                     }
                 }
             }
-            state.bytes_read += read_now;
-            metrics::counter!("havre_relocation_read_bytes_total").increment(read_now);
-            self.throttle.took(self.ports.clock.elapsed(), read_now);
+            state.bytes_read += read_now.all;
+            state.bytes_read_closed += read_now.closed;
+            metrics::counter!("havre_relocation_read_bytes_total").increment(read_now.all);
+            self.throttle.took(self.ports.clock.elapsed(), read_now.all);
         }
         Ok(())
     }
@@ -232,9 +271,20 @@ impl Relocator {
             .is_some_and(|policy| policy.misplaced(&now, closed).is_some())
     }
 
-    /// Moves what may not stay of one blob, as the catalog has it now.
+    /// Where shards of a blob that lies as it may would lie better.
+    fn nearer(&self, row: &BlobRow, leftovers: SiteSet, closed: SiteSet) -> Vec<Permit> {
+        let positions = positions_of(&self.fleet, row);
+        let now = Arrangement { positions: &positions, leftovers };
+        let policy = policy_of(&self.policies, &self.fleet, row);
+        let order = self.fleet.settling(row.blob());
+        policy.map_or_else(Vec::new, |policy| policy.rebalance(row.blob(), &now, closed, &order))
+    }
+
+    /// Moves what may not stay of one blob, as the catalog has it now; or what would lie better.
     async fn relocate(&self, blob: BlobId, closed: SiteSet) -> Result<Fate, CatalogError> {
-        let Some(_claim) = self.busy.claim(blob) else { return Ok(Fate::Waits { read: 0 }) };
+        let Some(_claim) = self.busy.claim(blob) else {
+            return Ok(Fate::Waits { read: Read::default() });
+        };
         let Some(row) = self.catalog.blob(blob).await? else { return Ok(Fate::Fine) };
         let Some(policy) = policy_of(&self.policies, &self.fleet, &row) else {
             return Ok(Fate::Fine);
@@ -244,11 +294,16 @@ impl Relocator {
         let leftovers = left.iter().filter_map(|site| self.fleet.by_id(*site));
         let leftovers: SiteSet = leftovers.map(|(at, _)| at).collect();
         let now = Arrangement { positions: &positions, leftovers };
-        let permits = match policy.rearrange(blob, &now, closed, &self.fleet.ranking()) {
-            Ok(permits) if permits.is_empty() => return Ok(Fate::Fine),
+        let permits = match policy.rearrange(blob, &now, closed, &self.fleet.placing(blob)) {
+            Ok(permits) if permits.is_empty() && self.rebalances => {
+                self.nearer(&row, leftovers, closed)
+            }
             Ok(permits) => permits,
             Err(error) => return Ok(Fate::Stuck(error)),
         };
+        if permits.is_empty() {
+            return Ok(Fate::Fine);
+        }
         let to: Vec<SiteId> = permits.iter().map(Permit::site).collect();
         let moves: Vec<ShardMove> = permits
             .iter()
@@ -264,11 +319,11 @@ impl Relocator {
                 Some((_, site)) if site.health() != Health::Down => {
                     targets.push(Target { index, site, permit });
                 }
-                _ => return Ok(Fate::Waits { read: 0 }),
+                _ => return Ok(Fate::Waits { read: Read::default() }),
             }
         }
         if !self.catalog.intend_shards(blob, to).await? {
-            return Ok(Fate::Waits { read: 0 });
+            return Ok(Fate::Waits { read: Read::default() });
         }
         let wanted = moves.iter().fold(0, |bits, it| bits | bit(it.index));
         let rebuilt = rebuild(&row, self.sources_of(&row), targets).await;
@@ -276,7 +331,7 @@ impl Relocator {
             // Found while reading: a repair job from now on.
             self.catalog.note_shards(blob, &row.sites, 0, rebuilt.bad).await?;
         }
-        let read = rebuilt.bytes_read;
+        let read = Read { all: rebuilt.bytes_read, closed: rebuilt.bytes_read_closed };
         if !self.came_about(&row, &moves, wanted, &rebuilt).await {
             // What was stored is a leftover already, and goes.
             return Ok(Fate::Waits { read });
@@ -334,7 +389,7 @@ impl Relocator {
 
     /// Deletes what is left over where nobody may still look for it.
     async fn delete_leftovers(&mut self, state: &mut Relocation) -> Result<(), CatalogError> {
-        let (mut after, mut left) = (None, 0);
+        let (mut after, mut left, mut refused) = (None, 0, 0);
         let mut waiting = HashMap::new();
         loop {
             let page = self.catalog.leftovers(after, LEFTOVERS_PAGE).await?;
@@ -351,14 +406,15 @@ impl Relocator {
                 }
                 for deleted in future::join_all(deletes).await {
                     match deleted? {
-                        true => state.deleted += 1,
-                        false => left += 1,
+                        Deletion::Done => state.deleted += 1,
+                        Deletion::Later => left += 1,
+                        Deletion::Refused => refused += 1,
                     }
                 }
             }
         }
         self.waiting = waiting;
-        state.left = left;
+        (state.left, state.refused) = (left + refused, refused);
         Ok(())
     }
 
@@ -372,18 +428,19 @@ impl Relocator {
         now.saturating_sub(since) < READERS_WAIT_MAX
     }
 
-    /// True when it is gone.
-    async fn delete_leftover(&self, leftover: Leftover) -> Result<bool, CatalogError> {
-        let Some(_claim) = self.busy.claim(leftover.name.blob()) else { return Ok(false) };
+    async fn delete_leftover(&self, leftover: Leftover) -> Result<Deletion, CatalogError> {
+        let Some(_claim) = self.busy.claim(leftover.name.blob()) else {
+            return Ok(Deletion::Later);
+        };
         // A site that is no longer configured is out of reach for good.
         if let Some((_, site)) = self.fleet.by_id(leftover.site)
             && let Err(error) = site.delete(&leftover.name).await
         {
             tracing::warn!(%error, "a shard that was moved could not be deleted where it was");
-            return Ok(false);
+            return Ok(Deletion::Refused);
         }
         self.catalog.forget_leftover(leftover).await?;
-        Ok(true)
+        Ok(Deletion::Done)
     }
 }
 
@@ -394,10 +451,19 @@ pub(crate) fn policy_of<'a>(
     fleet: &Fleet,
     row: &BlobRow,
 ) -> Option<&'a PlacementPolicy> {
+    policy_at(policies, &positions_of(fleet, row), row)
+}
+
+/// The same, by where the catalog has each shard.
+pub(crate) fn policy_at<'a>(
+    policies: &'a [PlacementPolicy],
+    positions: &[Option<usize>],
+    row: &BlobRow,
+) -> Option<&'a PlacementPolicy> {
     let named = row.policy.as_deref();
     let fits = |policy: &&PlacementPolicy| policy.geometry() == row.geometry;
     policies.iter().filter(fits).find(|it| Some(it.name()) == named).or_else(|| {
-        let sites: SiteSet = positions_of(fleet, row).into_iter().flatten().collect();
+        let sites: SiteSet = positions.iter().flatten().copied().collect();
         let strictness =
             |policy: &&PlacementPolicy| (sites.is_subset(policy.eligible()), policy.strictness());
         policies.iter().filter(fits).max_by_key(strictness)

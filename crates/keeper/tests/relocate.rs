@@ -5,12 +5,15 @@ mod support;
 
 use bytes::Bytes;
 use havre_catalog::{BlobRow, BlobState};
+use havre_keeper::estimate::{self, Misplacements};
 use havre_keeper::{Relocation, Relocator};
-use havre_model::SiteSet;
+use havre_model::{SiteId, SiteSet};
+use havre_policy::PlacementPolicy;
 use havre_sites::fault::Fault;
-use havre_sites::system;
+use havre_sites::{Share, system};
+use std::sync::Arc;
 use std::time::Duration;
-use support::{ALL, SITES, World};
+use support::{ALL, SITES, World, policy_by};
 
 async fn pass(relocator: &mut Relocator) -> Relocation {
     relocator.pass(&|| true).await.expect("a pass")
@@ -188,4 +191,81 @@ async fn a_shard_that_moved_before_the_catalog_was_lost_is_found_again() {
     let report = world.collector().collect().await.expect("a pass");
     assert_eq!((report.strays_adopted, report.orphans_deleted), (0, 1), "{report:?}");
     assert!(!files(&world, &row).contains(6) && files(&world, &row).contains(7));
+}
+
+/// Bytes of shards by site, as the catalog has it.
+async fn stored(world: &World) -> Vec<u64> {
+    estimate::stored_bytes(&*world.catalog, &world.fleet).await.expect("counted")
+}
+
+#[tokio::test]
+async fn new_sites_get_their_share_when_they_are_asked_to() {
+    let mut world = World::new();
+    world.open_chain().await;
+    let mut rows = Vec::new();
+    for number in 0..40 {
+        rows.push(world.object(&format!("object-{number}"), 300_000, ALL).await);
+    }
+    let all: u64 = stored(&world).await.iter().sum();
+    assert_eq!(stored(&world).await[6..], [0, 0]);
+    let mut relocator = world.relocator();
+    assert!(pass(&mut relocator).await.done, "nobody asked for anything");
+    relocator.rebalances = true;
+    assert!(pass(&mut relocator).await.shards > 0);
+    while !pass(&mut relocator).await.done {}
+    let now = stored(&world).await;
+    assert_eq!(now.iter().sum::<u64>(), all);
+    for bytes in &now {
+        assert!(bytes.abs_diff(all / 8) < all / 16, "{now:?}");
+    }
+    for row in rows {
+        let now = world.row(row.blob()).await.expect("it is known");
+        let sites: SiteSet = (0..6).map(|at| world.position(&now, at)).collect();
+        assert_eq!((files(&world, &row), now.state), (sites, BlobState::Whole));
+        assert!((0..4).all(|pair| {
+            sites.intersection([2 * pair, 2 * pair + 1].into_iter().collect()).len() < 3
+        }));
+    }
+}
+
+#[tokio::test]
+async fn a_site_gets_less_when_it_has_less_room() {
+    let mut world = World::new();
+    world.open_chain().await;
+    for number in 0..40 {
+        world.object(&format!("object-{number}"), 300_000, ALL).await;
+    }
+    let share = |whole| Share { next: whole, whole };
+    world.fleet.share_out([64, 64, 64, 64, 64, 64, 64, 8].map(share).to_vec());
+    let mut relocator = world.relocator();
+    relocator.rebalances = true;
+    while !pass(&mut relocator).await.done {}
+    let now = stored(&world).await;
+    assert!(now[7] * 2 < now[6] && now[7] > 0, "{now:?}");
+}
+
+#[tokio::test]
+async fn what_today_s_facts_do_not_allow_is_counted_until_it_is_moved() {
+    let mut world = World::new();
+    world.open_chain().await;
+    for number in 0..3 {
+        world.object(&format!("object-{number}"), 700_000, ALL).await;
+    }
+    // One jurisdiction takes in another: four of six shards are within its reach.
+    let policies: Arc<[PlacementPolicy]> = Arc::from([policy_by(["CH", "CH", "CA", "BR"])]);
+    let ids: Vec<SiteId> = world.fleet.iter().map(havre_sites::Guarded::id).collect();
+    let catalog = Arc::clone(&world.catalog);
+    let count = async |ids: &[SiteId], closed: &[usize]| {
+        let closed = closed.iter().copied().collect();
+        let counted = estimate::misplacements(&*catalog, ids, &policies, closed).await;
+        counted.expect("counted").0[0]
+    };
+    let found = count(&ids, &[]).await;
+    assert_eq!((found.blobs, found.could_read, found.closed), (6, 6, 0), "{found:?}");
+    assert_eq!(count(&ids, &[5]).await.closed, 6);
+    assert_eq!(count(&ids[..5], &[]).await.homeless, 6);
+    let mut relocator = Relocator { policies: Arc::clone(&policies), ..world.relocator() };
+    while !pass(&mut relocator).await.done {}
+    let all_well = Misplacements { blobs: 6, ..Misplacements::default() };
+    assert_eq!(count(&ids, &[]).await, all_well);
 }

@@ -22,9 +22,9 @@ const SECRET_FILE: &str = "credential.secret";
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}", .path.display())]
 pub struct LocalError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
+    pub(super) action: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
 }
 
 /// The text of the first configuration; its paths are relative to where it is written.

@@ -176,6 +176,8 @@ pub(super) struct RawSite {
     pub(super) location: Spanned<String>,
     pub(super) source: Option<String>,
     pub(super) date: Option<Spanned<String>>,
+    pub(super) capacity_gb: Option<Spanned<u64>>,
+    pub(super) price: Option<Spanned<f64>>,
     #[serde(default)]
     pub(super) options: BTreeMap<String, Spanned<RawOption>>,
     #[serde(default)]

@@ -19,6 +19,7 @@ use super::{
     },
     storage::{Storage, unknown_option},
 };
+use havre_policy::spread::Room;
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
@@ -31,6 +32,9 @@ use toml::Spanned;
 const REGION: &str = "us-east-1";
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
 const NAME_BYTES_MAX: usize = 63;
+const GB: u64 = 1_000_000_000;
+/// Of whatever currency, for a GB and month.
+const PRICE_MAX: f64 = 1e6;
 
 pub(super) fn resolve(source: &Source<'_>, raw: RawConfig) -> Result<Config, ConfigError> {
     let base = base(source.file);
@@ -329,7 +333,30 @@ fn site(source: &Source<'_>, base: &Path, raw: &RawSite) -> Result<Site, ConfigE
         _ => url.clone(),
     };
     let limits = site_limits(source, &raw.limits)?;
-    Ok(Site { name: raw.name.get_ref().clone(), url, options, limits, storage })
+    let room = room(source, raw)?;
+    Ok(Site { name: raw.name.get_ref().clone(), url, options, limits, room, storage })
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be within the range"
+)]
+fn room(source: &Source<'_>, raw: &RawSite) -> Result<Room, ConfigError> {
+    let mut room = Room::default();
+    if let Some(capacity) = &raw.capacity_gb {
+        let bytes = capacity.get_ref().checked_mul(GB).filter(|bytes| *bytes > 0);
+        let reason = "capacity_gb is in units of 10^9 bytes, from 1 to 18,446,744,073";
+        room.capacity = Some(bytes.ok_or_else(|| source.error(&capacity.span(), reason))?);
+    }
+    if let Some(price) = &raw.price {
+        let span = price.span();
+        let is_price = (0.0..=PRICE_MAX).contains(price.get_ref());
+        let reason = "price is what a stored GB costs a month, from 0 to 1,000,000";
+        let price = is_price.then(|| (price.get_ref() * 1e6).round() as u64);
+        room.price_micros = Some(price.ok_or_else(|| source.error(&span, reason))?);
+    }
+    Ok(room)
 }
 
 fn absolute(

@@ -70,6 +70,7 @@ pub struct GatewayDesk {
     pub(super) policies: Arc<[PlacementPolicy]>,
     pub(super) facts: Facts,
     pub(super) moves_paused: Arc<AtomicBool>,
+    pub(super) rebalances: Arc<AtomicBool>,
     pub(super) keeper_bytes_per_second: u64,
     pub(super) signer: Arc<Signer>,
     pub(super) tally: Arc<Tally>,
@@ -90,6 +91,7 @@ impl GatewayDesk {
             policies: Arc::clone(&gateway.policies),
             facts: config.facts().clone(),
             moves_paused: Arc::clone(&gateway.moves_paused),
+            rebalances: Arc::clone(&gateway.rebalances),
             keeper_bytes_per_second: config.keeper_bytes_per_second(),
             signer: Arc::clone(&gateway.signer),
             tally,
@@ -146,8 +148,12 @@ impl Desk for GatewayDesk {
                     serde_json::to_value(self.admit(subject, reason).await?)
                 }
                 Order::PauseMoves { pause } => serde_json::to_value(self.pause_moves(pause).await?),
+                Order::PlanRebalance {} => serde_json::to_value(self.plan_rebalance().await?),
+                Order::Rebalance { go_on } => serde_json::to_value(self.rebalance(go_on).await?),
                 Order::DrillCut { cut } => serde_json::to_value(self.cut(cut, reporter).await?),
                 Order::Drains { list } => serde_json::to_value(self.drains(list).await?),
+                Order::RetireSite { site } => serde_json::to_value(self.retire(&site).await?),
+                Order::StateDrains {} => serde_json::to_value(self.state_drains().await?),
             };
             result.context("write the result as JSON")
         })

@@ -10,7 +10,7 @@ use crate::config::Config;
 use havre_model::SiteSet;
 use havre_policy::{
     Change, ChangeError, Evidence, Exposed, ExposedList, Facts, FactsError, Holds, Link, PartyId,
-    PlacementPolicy, PolicyExposure, SeatKind, Step, Word, exposure,
+    PlacementPolicy, PolicyError, PolicyExposure, PolicySpec, SeatKind, Step, Word, exposure,
 };
 use serde::Serialize;
 
@@ -118,9 +118,27 @@ pub struct PolicyReport {
     /// Why it would be refused; then there is nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// What is stored under it already; none where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<StoredReport>,
     /// The rest.
     #[serde(flatten)]
     pub exposure: Option<PolicyLists>,
+}
+
+/// How what is stored lies, by the facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StoredReport {
+    /// Blobs: packs of small objects, and extents of large ones.
+    pub blobs: u64,
+    /// Those of them that may not lie as they do, and are to be moved.
+    pub misplaced: u64,
+    /// Of these: a shard is at a site that is configured no longer, or takes none.
+    pub at_other_sites: u64,
+    /// A coalition of the guarantee could read them.
+    pub could_read: u64,
+    /// A coalition of the guarantee could cut them off.
+    pub could_cut_off: u64,
 }
 
 /// The coalitions of one policy.
@@ -198,16 +216,14 @@ pub struct OverrideReport {
     pub changes_the_answer: bool,
 }
 
-/// The exposure of a configuration, with the `changes` made first; `asked` are their words.
+/// A policy's name, with the policy or why it would be refused.
+pub type Supposed = (String, Result<PlacementPolicy, PolicyError>);
+
+/// The facts and policies of a configuration, with the `changes` made.
 ///
 /// # Errors
-/// When a change is about what is not declared, or the facts would not be sound with it.
-pub fn report(
-    config: &Config,
-    asked: &[String],
-    changes: &[Change],
-    buckets: &[BucketPolicy],
-) -> Result<Report, AskError> {
+/// As [`report`].
+pub fn suppose(config: &Config, changes: &[Change]) -> Result<(Facts, Vec<Supposed>), AskError> {
     let mut specs = config.policies.clone();
     let facts = if changes.is_empty() {
         config.facts().clone()
@@ -218,10 +234,22 @@ pub fn report(
         }
         Facts::declare(declared)?
     };
-    let policies: Vec<_> = specs
-        .into_iter()
-        .map(|spec| (spec.name.clone(), PlacementPolicy::new(&facts, spec)))
-        .collect();
+    let policy = |spec: PolicySpec| (spec.name.clone(), PlacementPolicy::new(&facts, spec));
+    let policies = specs.into_iter().map(policy).collect();
+    Ok((facts, policies))
+}
+
+/// The exposure of a configuration, with the `changes` made first; `asked` are their words.
+///
+/// # Errors
+/// When a change is about what is not declared, or the facts would not be sound with it.
+pub fn report(
+    config: &Config,
+    asked: &[String],
+    changes: &[Change],
+    buckets: &[BucketPolicy],
+) -> Result<Report, AskError> {
+    let (facts, policies) = suppose(config, changes)?;
     let strictest = policies
         .iter()
         .filter_map(|(name, policy)| Some((name, policy.as_ref().ok()?.strictness())))
@@ -242,7 +270,7 @@ pub fn report(
                 Ok(policy) => (None, Some(lists(&facts, &exposure(&facts, policy)))),
                 Err(error) => (Some(error.to_string()), None),
             };
-            PolicyReport { policy: name.clone(), buckets, refused, exposure }
+            PolicyReport { policy: name.clone(), buckets, refused, stored: None, exposure }
         })
         .collect();
     let warnings = warnings(&facts, &policies);

@@ -7,7 +7,7 @@
 //!
 //! **Crash.** Values only.
 
-use super::report::{CoalitionReport, ListReport, PolicyLists, PolicyReport, Report};
+use super::report::{CoalitionReport, ListReport, PolicyLists, PolicyReport, Report, StoredReport};
 use havre_policy::{Evidence, Facts};
 use std::fmt::{Result, Write as _};
 
@@ -78,6 +78,20 @@ fn write_parties(text: &mut String, parties: &[super::report::PartyReport]) -> R
     Ok(())
 }
 
+fn write_stored(text: &mut String, stored: Option<&StoredReport>) -> Result {
+    let Some(stored) = stored else { return Ok(()) };
+    let StoredReport { blobs, misplaced, at_other_sites, could_read, could_cut_off } = stored;
+    match misplaced {
+        0 => writeln!(text, "  stored: {blobs} blobs, all where they may be"),
+        _ => writeln!(
+            text,
+            "  stored: {blobs} blobs, {misplaced} MISPLACED until they are moved: {at_other_sites} \
+             at sites that may have none, {could_read} could be read, {could_cut_off} could be \
+             cut off"
+        ),
+    }
+}
+
 fn write_policy(text: &mut String, policy: &PolicyReport, all: bool) -> Result {
     writeln!(text)?;
     let buckets = match policy.buckets.as_slice() {
@@ -92,6 +106,7 @@ fn write_policy(text: &mut String, policy: &PolicyReport, all: bool) -> Result {
     let PolicyLists { geometry, shards, stored_enough, .. } = lists;
     writeln!(text, "policy {}: {geometry}, {buckets}", policy.policy)?;
     write_list(text, "could read with what they have", &lists.could_read, all)?;
+    write_stored(text, policy.stored.as_ref())?;
     let with_key = "could read if a key came to them";
     write_list(text, with_key, &lists.could_read_with_key, all)?;
     write_list(text, "could cut off", &lists.could_cut_off, all)?;

@@ -62,10 +62,15 @@ pub(crate) fn geometry() -> Geometry {
 }
 
 pub(crate) fn policy() -> PlacementPolicy {
+    policy_by(["CH", "JP", "CA", "BR"])
+}
+
+/// The policy, where each two sites lie in one of these jurisdictions.
+pub(crate) fn policy_by(codes: [&str; 4]) -> PlacementPolicy {
     let site = |number: usize| SiteFacts {
         name: format!("s{number}"),
         operator: format!("o{}", number / 2),
-        location: ["CH", "JP", "CA", "BR"][number / 2].to_owned(),
+        location: codes[number / 2].to_owned(),
     };
     let operator =
         |number| OperatorFacts { name: format!("o{number}"), ..OperatorFacts::default() };
@@ -156,6 +161,7 @@ impl World {
             busy: self.busy.clone(),
             ports: system::ports(),
             throttle: Throttle::new(u64::MAX),
+            rebalances: false,
             waiting: HashMap::new(),
         }
     }

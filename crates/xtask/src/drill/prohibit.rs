@@ -370,7 +370,33 @@ fn lead(plan: &Plan, world: &World, mut server: Server, random: &mut Random) -> 
         stored / 1_000_000
     );
     println!("   p99 of a request: {before} ms before, {} ms during", world.p99_ms());
+    stated(plan)?;
     Ok(server)
+}
+
+/// Lets the gateway state the end, and believes it only by its signature.
+fn stated(plan: &Plan) -> Result<()> {
+    let file = plan.data.join("exclusion.json");
+    let name = file.to_string_lossy();
+    havre(plan, &["drains", "--follow", "--out", &name])?;
+    let text = havre(plan, &["statement", "verify", &name])?;
+    let json = text.find("{\n").map(|at| &text[at..]).context("no statement was shown")?;
+    let statement: Value = serde_json::from_str(json).context("the statement")?;
+    let body = &statement["body"];
+    let lists: Vec<Option<u64>> = body["sites"]
+        .as_array()
+        .map(|sites| sites.iter().map(|site| site["lists"].as_u64()).collect())
+        .unwrap_or_default();
+    let left = ["shards_left", "shards_refused", "blobs_stuck"].map(|it| body[it].as_u64());
+    let is_whole = body["complete"].as_bool() == Some(true)
+        && lists == vec![Some(0); PROHIBITED.len()]
+        && left == [Some(0); 3]
+        && body["shards_moved"].as_u64().is_some_and(|moved| moved > 0);
+    if !is_whole || statement["kind"].as_str() != Some("exclusion") {
+        bail!("the statement of the end says something else: {statement}");
+    }
+    println!("   stated and signed: {} shards moved, complete", body["shards_moved"]);
+    Ok(())
 }
 
 fn fill(world: &World, prefix: &str, objects: u64, length: usize) -> Result<()> {
