@@ -1,5 +1,5 @@
-//! `havre prohibit`, `admit`, `site drain`, `rebalance` and `drains`: closes sites while they are in
-//! use, gives each its share, and says how far it got.
+//! `havre prohibit`, `admit`, `site drain`, `rebalance` and `drains`: closes sites while they are
+//! in use, gives each its share, and says how far it got.
 //!
 //! **Invariant.** What is estimated is said before anything is done; what was done is said after
 //! the gateway has confirmed it.

@@ -144,7 +144,8 @@ impl PlacementPolicy {
         let (mut meanwhile, mut then) = (sites, sites);
         let mut permits = Vec::new();
         for at in order.iter().copied().filter(|at| wanted.contains(*at) && !sites.contains(*at)) {
-            if self.reads_with(meanwhile.with(at), at).is_some() {
+            // A ranking may name a site twice.
+            if then.contains(at) || self.reads_with(meanwhile.with(at), at).is_some() {
                 continue;
             }
             let index = self.geometry().indices().find(|index| {
