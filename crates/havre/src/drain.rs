@@ -254,7 +254,7 @@ fn stated_text(report: &ExclusionReport, file: &Path) -> Result<String> {
 }
 
 fn progress_line(drains: &Drains) -> String {
-    if drains.done {
+    if drains.done && !drains.rebalances {
         return format!(
             "all shards are where they may be: {} were moved ({} MB), {} deleted where they were",
             drains.shards_moved,
@@ -281,7 +281,10 @@ fn progress_line(drains: &Drains) -> String {
 fn drains_text(drains: &Drains) -> Result<String> {
     let mut text = String::new();
     for exclusion in &drains.exclusions {
-        writeln!(text, "{} closes {}", exclusion.subject, exclusion.sites.join(", "))?;
+        match exclusion.sites.as_slice() {
+            [] => writeln!(text, "{} is excluded and reaches no site", exclusion.subject)?,
+            sites => writeln!(text, "{} closes {}", exclusion.subject, sites.join(", "))?,
+        }
         if !exclusion.reason.is_empty() {
             writeln!(text, "  because: {}", exclusion.reason)?;
         }

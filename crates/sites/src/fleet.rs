@@ -34,7 +34,7 @@ pub struct Share {
 }
 
 /// Octaves of latency that halve what a site gets of new blobs.
-const OCTAVES_PER_HALF: u32 = 2;
+const OCTAVES_PER_HALF: u32 = 3;
 
 impl Fleet {
     /// The fleet of these sites, in the configuration's order.
