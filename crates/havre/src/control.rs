@@ -26,7 +26,7 @@ pub use cut::{
     Cut, CutDone, CutProgress, CutReport, Fared, Measured, PolicyUnderCut, WritesUnderCut,
     policies_under_cut,
 };
-pub use desk::{GatewayDesk, SiteStatus, Status};
+pub use desk::{GatewayDesk, ScrubStatus, SiteStatus, Status};
 pub use drain::{
     ClosedSite, Drains, DrainsStated, Exclusion, ExclusionReport, Plan, RetiredReport,
     RetiredStated, Subject, Traffic,

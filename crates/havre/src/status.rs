@@ -8,7 +8,7 @@
 
 use anyhow::{Context, Result};
 use havre::config::Config;
-use havre::control::{self, Order, Status};
+use havre::control::{self, Order, ScrubStatus, Status};
 use std::fmt::Write as _;
 
 /// Prints how the gateway does.
@@ -21,6 +21,21 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<()> {
     crate::say(&table(&status)?)
 }
 
+fn scrub_line(scrub: &ScrubStatus) -> String {
+    let ScrubStatus { examined, blobs, good, bad, unanswered, .. } = scrub;
+    let shards = format!("{good} shards good, {bad} bad or missing, {unanswered} not answered for");
+    let megabytes = scrub.bytes_read / 1_000_000;
+    match (&scrub.ended, scrub.seconds_left) {
+        (Some(ended), _) => {
+            format!("scrub: ended {ended}: {examined} blobs, {shards}; {megabytes} MB read")
+        }
+        (None, left) => {
+            let left = left.map_or_else(String::new, |left| format!(", about {left} s left"));
+            format!("scrub: {examined} of {blobs} blobs{left}: {shards}; {megabytes} MB read")
+        }
+    }
+}
+
 fn table(status: &Status) -> Result<String> {
     let mut text = String::new();
     let writes = if status.takes_writes { "takes writes" } else { "READS ONLY" };
@@ -30,6 +45,9 @@ fn table(status: &Status) -> Result<String> {
         "{} objects, {} bytes; {} blobs miss a shard, {} of them below their guarantee\n",
         status.objects, status.object_bytes, status.incomplete_blobs, status.below_guarantee_blobs
     )?;
+    if let Some(scrub) = &status.scrub {
+        writeln!(text, "{}\n", scrub_line(scrub))?;
+    }
     writeln!(
         text,
         "{:<16} {:<8} {:>10} {:>9} {:>12}",

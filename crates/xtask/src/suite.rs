@@ -8,7 +8,7 @@
 //!
 //! **Crash.** `target/` keeps what was built and installed; the next run goes on from there.
 
-use crate::bench::build_yardstick;
+use crate::bench::tested_yardstick;
 use crate::clients::{self, Mode};
 use crate::drill;
 use crate::install;
@@ -88,7 +88,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
                 let (small, large) = PROHIBIT_OBJECTS;
                 drill::prohibit(&plan, &drill::ProhibitOptions { small, large, seed: None })
             });
-            report.step("drill: faults", || drill::faults(&gateway, &build_yardstick()?));
+            report.step("drill: faults", || drill::faults(&gateway, &tested_yardstick()?));
             report.step("drill: memory", || {
                 let plan = Plan::gateway(&gateway, &scratch("drill-memory")?)?;
                 drill::memory(&plan, MEMORY_OBJECT_BYTES)

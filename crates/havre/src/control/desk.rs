@@ -10,10 +10,12 @@ use super::Order;
 use super::serve::{Desk, Outcome, Reporter};
 use crate::compose::Gateway;
 use crate::config::Config;
-use crate::statement::Signer;
+use crate::statement::{Signer, rfc3339};
 use anyhow::{Context, Result};
 use havre_catalog::Catalog;
 use havre_engine::Engine;
+use havre_keeper::{Scrub, Scrubber};
+use havre_model::Timestamp;
 use havre_model::ports::Ports;
 use havre_policy::{Facts, PlacementPolicy};
 use havre_server::Tally;
@@ -39,8 +41,33 @@ pub struct Status {
     pub incomplete_blobs: u64,
     /// Blobs that were acknowledged below their guarantee and are still incomplete.
     pub below_guarantee_blobs: u64,
+    /// How far scrub got; none before its first cycle.
+    pub scrub: Option<ScrubStatus>,
     /// The sites, in the configuration's order.
     pub sites: Vec<SiteStatus>,
+}
+
+/// How far a cycle of scrub got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// When it began: RFC 3339.
+    pub began: String,
+    /// When it ended; none while it is under way.
+    pub ended: Option<String>,
+    /// Blobs looked at, and all there are.
+    pub examined: u64,
+    /// See `examined`.
+    pub blobs: u64,
+    /// Shards that were read and are good.
+    pub good: u64,
+    /// Shards that were bad or missing, and are made anew.
+    pub bad: u64,
+    /// Shards at sites that did not answer.
+    pub unanswered: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Seconds until all blobs were looked at, as it went so far, pauses included.
+    pub seconds_left: Option<u64>,
 }
 
 /// How a site does.
@@ -104,6 +131,7 @@ impl GatewayDesk {
     async fn status(&self) -> Result<Status> {
         let counts = self.catalog.counts().await.context("count what there is")?;
         let up = self.ports.clock.elapsed().saturating_sub(self.started);
+        let scrub = Scrubber::progress(&*self.catalog).await.context("read how far scrub got")?;
         Ok(Status {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             up_seconds: up.as_secs(),
@@ -112,8 +140,27 @@ impl GatewayDesk {
             object_bytes: counts.bytes,
             incomplete_blobs: counts.incomplete,
             below_guarantee_blobs: counts.below_guarantee,
+            scrub: (scrub.began_ms > 0).then(|| self.scrub_status(&scrub)),
             sites: self.fleet.iter().map(site_status).collect(),
         })
+    }
+
+    fn scrub_status(&self, scrub: &Scrub) -> ScrubStatus {
+        let seconds = self.ports.clock.now().millis().saturating_sub(scrub.began_ms) / 1000;
+        let left = scrub.total.saturating_sub(scrub.examined);
+        let is_under_way = scrub.ended_ms == 0 && scrub.examined > 0;
+        let time = |millis| rfc3339(Timestamp::from_millis(millis));
+        ScrubStatus {
+            began: time(scrub.began_ms),
+            ended: (scrub.ended_ms > 0).then(|| time(scrub.ended_ms)),
+            examined: scrub.examined,
+            blobs: scrub.total,
+            good: scrub.good,
+            bad: scrub.bad,
+            unanswered: scrub.unanswered,
+            bytes_read: scrub.bytes_read,
+            seconds_left: is_under_way.then(|| seconds.saturating_mul(left) / scrub.examined),
+        }
     }
 }
 

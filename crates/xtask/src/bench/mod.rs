@@ -44,6 +44,13 @@ pub(crate) fn build_yardstick() -> Result<PathBuf> {
     build("xtask", "yardstick", &["yardstick"])
 }
 
+/// The same server as `cargo test` has just built it beside the tests of `sites`, for those that do
+/// not measure it: alone it would be built with other features, and all below it once more.
+pub(crate) fn tested_yardstick() -> Result<PathBuf> {
+    let built = target().join("release/examples/yardstick");
+    if built.exists() { Ok(built) } else { build_yardstick() }
+}
+
 /// Measures, prints the table, writes the JSON.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workloads: Vec<Workload> = workload::all()
