@@ -311,10 +311,6 @@ fn leave(plan: &Plan, options: &Options, seed: u64) -> Result<()> {
         }
         done
     })?;
-    let left = prohibited(&sites);
-    if !left.is_empty() {
-        bail!("{} shards are left at the prohibited sites: {:?}", left.len(), left.first());
-    }
     println!(
         "   {} looks at the folders, never {K} shards with one coalition; {} requests met a kill",
         world.samples.load(Ordering::Relaxed),
@@ -371,7 +367,39 @@ fn lead(plan: &Plan, world: &World, mut server: Server, random: &mut Random) -> 
     );
     println!("   p99 of a request: {before} ms before, {} ms during", world.p99_ms());
     stated(plan)?;
+    for site in PROHIBITED {
+        let file = plan.data.join(format!("retired-{site}.json"));
+        let name = file.to_string_lossy();
+        havre(plan, &["site", "retire", site, "--out", &name])?;
+        havre(plan, &["statement", "verify", &name])?;
+    }
+    let left = prohibited(&sites);
+    if !left.is_empty() {
+        bail!("{} shards are left at the prohibited sites: {:?}", left.len(), left.first());
+    }
+    come_back(plan)?;
     Ok(server)
+}
+
+/// Admits the party again, and gives its sites their share, under the same load and the same eyes.
+fn come_back(plan: &Plan) -> Result<()> {
+    let start = Instant::now();
+    havre(plan, &["admit", "south"])?;
+    havre(plan, &["rebalance", "--follow"])?;
+    let state = drains(plan)?;
+    if state["rebalances"].as_bool() != Some(false) {
+        bail!("rebalancing was followed to its end and is not over: {state}");
+    }
+    let back = prohibited(&plan.data.join("sites")).len();
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "   admitted again and rebalanced in {seconds:.1} s: {} shards moved, {back} shards there",
+        state["shards_moved"]
+    );
+    if back == 0 {
+        bail!("the sites that were admitted again got nothing");
+    }
+    Ok(())
 }
 
 /// Lets the gateway state the end, and believes it only by its signature.
