@@ -41,6 +41,8 @@ const SCRUB_PAUSE: Duration = Duration::from_secs(60);
 /// them when nothing has changed.
 const RELOCATE_PAUSE: Duration = Duration::from_secs(2);
 const RELOCATE_EVERY: Duration = Duration::from_secs(3600);
+/// The longest pause between two passes while something is left that did not move.
+const RELOCATE_STALLED: Duration = Duration::from_secs(60);
 
 /// What all of the keeper's workers share.
 #[derive(Clone)]
@@ -225,12 +227,12 @@ impl Keeper {
     pub(crate) async fn relocate_for_ever(self) {
         let mut relocator = self.relocator();
         let mut seen = SiteSet::EMPTY;
-        let mut idle = Duration::MAX;
+        let (mut idle, mut pause, mut last) = (Duration::MAX, Duration::ZERO, (0, 0));
         loop {
             let (closed, rebalances) = (self.fleet.closed(), self.rebalances());
             let paused = || self.moves_paused.load(Ordering::Acquire);
             let is_new = closed != seen || rebalances != relocator.rebalances;
-            let due = is_new || idle >= RELOCATE_EVERY;
+            let due = is_new || idle >= pause;
             if due && self.engine.takes_writes() && !paused() {
                 (seen, relocator.rebalances) = (closed, rebalances);
                 if let Err(error) = self.share_out().await {
@@ -241,7 +243,15 @@ impl Keeper {
                     Ok(progress) => {
                         // Garbage is not moved: it goes, so that closed sites are left empty.
                         let settled = progress.done && self.is_empty(closed).await;
-                        idle = if settled { Duration::ZERO } else { Duration::MAX };
+                        let now = (progress.shards, progress.deleted);
+                        pause = match settled {
+                            true => RELOCATE_EVERY,
+                            false if now == last => {
+                                (pause.max(RELOCATE_PAUSE) * 2).min(RELOCATE_STALLED)
+                            }
+                            false => RELOCATE_PAUSE,
+                        };
+                        (idle, last) = (Duration::ZERO, now);
                         tell_relocation(&progress);
                         if rebalances && progress.done {
                             self.end_rebalance().await;
