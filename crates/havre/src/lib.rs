@@ -11,6 +11,7 @@ pub mod compose;
 pub mod config;
 pub mod control;
 pub mod exposure;
+pub mod import;
 pub mod parties;
 pub mod rehearse;
 pub mod rules;

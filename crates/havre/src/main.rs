@@ -10,6 +10,7 @@
 mod drain;
 mod drill;
 mod expose;
+mod importing;
 mod inspect;
 mod keep;
 mod recover;
@@ -132,6 +133,9 @@ enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Bring a bucket over from any provider that speaks S3, or OSS. Run again, it goes on where it
+    /// was, and copies what has changed.
+    Import(Box<importing::ImportArgs>),
     /// Exclude a party while everything is in use: from now on no shard goes to a site that answers
     /// to it, and what these sites hold is moved elsewhere and deleted there.
     Prohibit {
@@ -529,6 +533,7 @@ fn run(command: Command) -> Result<()> {
             let config = config.load()?;
             on_runtime(recover::recover(&config, root_key.as_deref().map(Path::new), accept_loss))
         }
+        Command::Import(arguments) => on_runtime(importing::import(*arguments)),
         Command::Prohibit { config, party, exclusion } => {
             on_runtime(exclusion.carry_out(&config.load()?, Subject::Party(party)))
         }

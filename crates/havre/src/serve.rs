@@ -143,7 +143,8 @@ async fn credentials(config: &Config, engine: &Engine) -> Result<StaticCredentia
     Ok(credentials)
 }
 
-async fn stop_signal() {
+/// Ends when the process is asked to end.
+pub(crate) async fn stop_signal() {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -153,7 +154,7 @@ async fn stop_signal() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping: requests under way may end");
+    tracing::info!("stopping");
 }
 
 async fn gauges(engine: Arc<Engine>, ports: Ports) {

@@ -56,6 +56,8 @@ usage: cargo xtask COMMAND
   drill prohibit [--small N] [--large N] [--seed N]
                        prohibit a party under a load, killed twice: its sites end up empty, no
                        request fails, and no coalition ever holds k shards of a blob
+  drill import [--seed N]
+                       move a bucket from s3s-fs into the gateway, killed twice on the way
   drill faults         sites that hang, die, lie, forget and fill up under a running gateway
   drill memory [--bytes N] [--against yardstick]
                        eight uploads, then eight downloads of N bytes at once; what the process
@@ -133,8 +135,9 @@ fn run_clients(mut words: Words) -> Result<()> {
 }
 
 fn run_drill(mut words: Words) -> Result<()> {
-    let name =
-        words.take().context("which drill? kill, power, recover, prohibit, faults or memory")?;
+    let name = words
+        .take()
+        .context("which drill? kill, power, recover, prohibit, import, faults or memory")?;
     let seed = words.value("--seed")?;
     let mut report = Report::default();
     match name.as_str() {
@@ -165,6 +168,16 @@ fn run_drill(mut words: Words) -> Result<()> {
             let options = drill::ProhibitOptions { small, large, seed };
             report.step("drill: prohibit", || drill::prohibit(&plan, &options));
         }
+        "import" => {
+            let program = gateway(&mut words)?;
+            words.end()?;
+            let other = bench::build_yardstick()?;
+            report.step("drill: import", || {
+                let gateway = Plan::gateway(&program, &suite::scratch("drill-import")?)?;
+                let other = Plan::yardstick(&other, &suite::scratch("drill-import-from")?, true)?;
+                drill::import(&gateway, &other, seed)
+            });
+        }
         "faults" => {
             let program = gateway(&mut words)?;
             words.end()?;
@@ -178,7 +191,9 @@ fn run_drill(mut words: Words) -> Result<()> {
             report.step("drill: memory", || drill::memory(&plan, object_bytes));
         }
         other => {
-            bail!("no drill {other}; there are kill, power, recover, prohibit, faults and memory")
+            bail!(
+                "no drill {other}; there are kill, power, recover, prohibit, import, faults and memory"
+            )
         }
     }
     print!("{}", report.table());

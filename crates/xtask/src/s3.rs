@@ -366,7 +366,12 @@ impl Signer {
         let Request { method, path, query, .. } = *request;
         let mut canonical = format!("{method}\n{path}\n{query}\n");
         for (name, value) in &headers {
-            canonical.extend([name, ":", value, "\n"]);
+            // Blanks beside each other are signed as one.
+            let words = || value.split(' ').filter(|word| !word.is_empty());
+            match value.contains("  ") {
+                true => canonical.extend([name, ":", &words().collect::<Vec<_>>().join(" "), "\n"]),
+                false => canonical.extend([name, ":", value, "\n"]),
+            }
         }
         canonical.extend(["\n", &names, "\nUNSIGNED-PAYLOAD"]);
         let scope = format!("{}/{REGION}/s3/aws4_request", self.day);

@@ -89,6 +89,12 @@ pub(crate) fn test(options: &Options) -> Result<()> {
                 drill::prohibit(&plan, &drill::ProhibitOptions { small, large, seed: None })
             });
             report.step("drill: faults", || drill::faults(&gateway, &tested_yardstick()?));
+            report.step("drill: import", || {
+                let other = tested_yardstick()?;
+                let plan = Plan::gateway(&gateway, &scratch("drill-import")?)?;
+                let other = Plan::yardstick(&other, &scratch("drill-import-from")?, true)?;
+                drill::import(&plan, &other, None)
+            });
             report.step("drill: memory", || {
                 let plan = Plan::gateway(&gateway, &scratch("drill-memory")?)?;
                 drill::memory(&plan, MEMORY_OBJECT_BYTES)

@@ -10,6 +10,7 @@
 mod disk;
 mod faults;
 mod history;
+mod import;
 mod judge;
 mod load;
 mod memory;
@@ -19,6 +20,7 @@ mod recover;
 mod remains;
 
 pub(crate) use faults::faults;
+pub(crate) use import::import;
 pub(crate) use memory::memory;
 pub(crate) use prohibit::{Options as ProhibitOptions, prohibit};
 pub(crate) use recover::{Options as RecoverOptions, recover};
