@@ -89,7 +89,8 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     etags_are_no_md5: bool,
     /// Objects at once.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
+    #[arg(long, default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
     workers: u16,
     /// Bytes a second to read at the source, at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -192,7 +192,8 @@ fn run_drill(mut words: Words) -> Result<()> {
         }
         other => {
             bail!(
-                "no drill {other}; there are kill, power, recover, prohibit, import, faults and memory"
+                "no drill {other}; there are kill, power, recover, prohibit, import, faults and \
+                 memory"
             )
         }
     }

@@ -1,8 +1,8 @@
 //! A bucket at an endpoint, the source's or the gateway's: the requests that an import needs.
 //!
 //! **Invariant.** Every request is tried [`ATTEMPTS_MAX`] times at most, with pauses that grow and
-//! vary; what the other side refuses for good is not tried again. An answer is believed as far as it
-//! was asked for: another range, length or object is an error.
+//! vary; what the other side refuses for good is not tried again, and a redirect is a refusal. A
+//! listing whose next page is this one is an error.
 //!
 //! **Deliberately absent.** What is copied and why (`copy`).
 //!
@@ -489,5 +489,34 @@ mod tests {
         for status in [301, 400, 403, 404, 412, 501] {
             assert!(!refused(status).may_pass(), "{status}");
         }
+    }
+
+    /// The address that a look at this key goes to.
+    fn address(dialect: Dialect, path_style: bool, key: &str) -> String {
+        let place = Place {
+            endpoint: "http://example.org:81".parse().unwrap(),
+            bucket: "b".to_owned(),
+            path_style,
+        };
+        let credential = crate::import::Credential {
+            access_key: "k".to_owned(),
+            secret: "s".to_owned().into(),
+            token: None,
+        };
+        let ports = havre_sites::system::ports();
+        let wire = Wire::new(&place.endpoint, None, ports.clone()).unwrap();
+        let bucket = Bucket::new(place, wire, Signer::new(dialect, credential, "r"), ports);
+        let request = bucket.request(&Ask { key: Some(key), ..Ask::default() }).unwrap();
+        let host = request.headers()[HOST].to_str().unwrap().to_owned();
+        assert_eq!(request.uri().authority().unwrap().as_str(), host);
+        request.uri().to_string()
+    }
+
+    #[tokio::test]
+    async fn the_bucket_stands_in_the_host_or_in_the_path_and_keys_stay_as_they_are() {
+        let virtual_host = address(Dialect::Aws, false, "a/../b c//");
+        assert_eq!(virtual_host, "http://b.example.org:81/a/../b%20c//");
+        assert_eq!(address(Dialect::Aws, true, "/./ü"), "http://example.org:81/b//./%C3%BC");
+        assert_eq!(address(Dialect::Oss, false, "k"), "http://b.example.org:81/k");
     }
 }

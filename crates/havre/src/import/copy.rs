@@ -1,9 +1,9 @@
 //! One object: read at the source, written at the gateway, compared.
 //!
 //! **Invariant.** What is written is what was read of one state of the source's object: every read
-//! names its ETag. Nothing is committed at the destination whose length, or a digest that the source
-//! shows, is another; the gateway compares CRC-64 and stores it. A write replaces what was found
-//! when it was decided on, and nothing else. Memory is bounded by [`BUDGET_BYTES`].
+//! names its ETag. Nothing is committed at the destination whose length, or a digest that the
+//! source shows, is another; the gateway compares CRC-64 and stores it. A write replaces what was
+//! found when it was decided on, and nothing else. Memory is bounded by [`BUDGET_BYTES`].
 //!
 //! **Deliberately absent.** Writing to the source, by whatever request.
 //!

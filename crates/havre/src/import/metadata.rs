@@ -1,7 +1,7 @@
 //! What of an object beside its bytes is carried over, and what is left behind.
 //!
-//! **Invariant.** What is carried over is what the source showed; what it says is there and cannot be
-//! carried over is counted.
+//! **Invariant.** What is carried over is what the source showed; what it says is there and cannot
+//! be carried over is counted.
 //!
 //! **Deliberately absent.** What a source does not show with an object: ACLs, the tags themselves,
 //! older versions.

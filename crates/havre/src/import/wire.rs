@@ -1,9 +1,9 @@
 //! HTTP to one endpoint.
 //!
 //! **Invariant.** A request goes to the endpoint that was named, through the proxy that the
-//! environment names for it, and nowhere else: redirects are answers like any other. An answer is no
-//! longer than its cap and comes before its deadline. Paths are sent as they are given: keys with
-//! `/../` in them are keys.
+//! environment names for it, and nowhere else: redirects are answers like any other. An answer is
+//! no longer than its cap and comes before its deadline. Paths are sent as they are given: keys
+//! with `/../` in them are keys.
 //!
 //! **Deliberately absent.** HTTP/2, compression, cookies, retries. A library that is more
 //! comfortable (reqwest, in this tree already) takes dots out of paths, and so cannot ask for every

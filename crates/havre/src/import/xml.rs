@@ -34,10 +34,10 @@ impl Element {
                     if open.len() >= DEPTH_MAX {
                         return None;
                     }
-                    open.push(Self::named(start.local_name().into_inner().as_ref()));
+                    open.push(Self::named(start.local_name().into_inner()));
                 }
                 Event::Empty(start) => {
-                    let element = Self::named(start.local_name().into_inner().as_ref());
+                    let element = Self::named(start.local_name().into_inner());
                     match open.last_mut() {
                         Some(parent) => parent.children.push(element),
                         None => return Some(element),

@@ -1,8 +1,8 @@
 //! Moves a bucket from another S3 server into the gateway, killed twice on the way, and compares
 //! every byte.
 //!
-//! **Invariant.** After the last run every object of the source is at the gateway with its bytes and
-//! metadata, nothing else is, and no upload is left open; a further run copies nothing.
+//! **Invariant.** After the last run every object of the source is at the gateway with its bytes
+//! and metadata, nothing else is, and no upload is left open; a further run copies nothing.
 //!
 //! **Deliberately absent.** Providers' own ways of failing: a server on this machine has few.
 //!
