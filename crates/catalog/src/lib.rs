@@ -18,16 +18,16 @@ mod sqlite;
 pub use error::{CatalogError, OpenError};
 pub use rows::{
     AppliedPack, AppliedRecord, BlobRow, BlobState, BucketRow, ChainState, Counts, ExclusionRow,
-    JobRow, Leftover, ListEntry, ListPage, ListQuery, ListedObject, PackLink, PackPlace, PartRow,
-    ShardMove, TenantRow, UploadEntry, UploadRow, UploadsPage, UploadsQuery, Version, VersionRow,
+    JobRow, Leftover, ListEntry, ListPage, ListQuery, ListedObject, Need, PackLink, PackPlace,
+    PackRow, PackedRecord, PartRow, ShardMove, TenantRow, UploadEntry, UploadRow, UploadsPage, UploadsQuery, Version, VersionRow,
     stored_whole,
 };
 
 pub use sqlite::{Mode, Opened, SqliteCatalog};
 
 use async_trait::async_trait;
-use havre_model::record::ObjectKey;
-use havre_model::{BlobId, BucketId, ChainId, SiteId, TenantId, UploadId, VersionId};
+use havre_model::record::{ObjectKey, RetiredRun};
+use havre_model::{BlobId, BucketId, ChainId, Seq, SiteId, TenantId, UploadId, VersionId};
 use std::ops::Range;
 
 /// The index of what exists. Every method fails with [`CatalogError::Closed`], `Damaged` or
@@ -72,6 +72,9 @@ pub trait Catalog: Send + Sync + 'static {
     /// The bucket of this name, whosever it is.
     async fn bucket_by_name(&self, name: &str) -> Result<Option<BucketRow>, CatalogError>;
 
+    /// The bucket of this id.
+    async fn bucket(&self, bucket: BucketId) -> Result<Option<BucketRow>, CatalogError>;
+
     /// A tenant's buckets by name: those after `after` that begin with `prefix`, at most `limit`.
     async fn buckets(
         &self,
@@ -83,6 +86,15 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// All buckets of all tenants, by id, for the keyring at start.
     async fn all_buckets(&self) -> Result<Vec<BucketRow>, CatalogError>;
+
+    /// Where the records of the bucket's versions stand, those after `after` (key and seq, newest of a
+    /// key first), at most `limit`.
+    async fn places(
+        &self,
+        bucket: BucketId,
+        after: Option<(ObjectKey, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(ObjectKey, Seq, PackPlace)>, CatalogError>;
 
     /// Whether the bucket has no version and no delete marker; uploads do not count.
     async fn bucket_is_empty(&self, bucket: BucketId) -> Result<bool, CatalogError>;
@@ -130,6 +142,10 @@ pub trait Catalog: Send + Sync + 'static {
     /// The blob. A pack that is known here is applied.
     async fn blob(&self, blob: BlobId) -> Result<Option<BlobRow>, CatalogError>;
 
+    /// The blob that has the bytes of the extent which objects name by this blob: that one, or what it
+    /// was dispersed anew into.
+    async fn extent(&self, named: BlobId) -> Result<Option<BlobRow>, CatalogError>;
+
     /// All blobs after `after`, by id, at most `limit`.
     async fn blobs(
         &self,
@@ -172,6 +188,29 @@ pub trait Catalog: Send + Sync + 'static {
     /// Forgets a leftover, after its site has deleted it.
     async fn forget_leftover(&self, leftover: Leftover) -> Result<(), CatalogError>;
 
+    /// Packs after that of `after` (chain and number), in this order, at most `limit`; retired ones
+    /// left out.
+    async fn packs(
+        &self,
+        after: Option<(ChainId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<PackRow>, CatalogError>;
+
+    /// What stands in a pack, and what of it still counts; `None` when that is not known, or the
+    /// pack is retired.
+    async fn pack_contents(&self, blob: BlobId) -> Result<Option<Vec<PackedRecord>>, CatalogError>;
+
+    /// Where the record of this number counts, if it does.
+    async fn place_of(&self, seq: Seq) -> Result<Option<PackPlace>, CatalogError>;
+
+    /// Forgets that ends count (tombstones, ends of uploads) which nothing in any pack needs any
+    /// more to stay dead; some thousands at a time, how many. `settled` as in [`AppliedPack`]. None
+    /// during a recovery.
+    async fn drop_ends(&self, settled: Seq) -> Result<u64, CatalogError>;
+
+    /// The retired packs of a chain, in runs by number.
+    async fn retired(&self, chain: ChainId) -> Result<Vec<RetiredRun>, CatalogError>;
+
     /// Who may hold no shards.
     async fn exclusions(&self) -> Result<Vec<ExclusionRow>, CatalogError>;
 
@@ -184,8 +223,8 @@ pub trait Catalog: Send + Sync + 'static {
     /// Writes how far a job got, durably, and with it everything that was changed before.
     async fn put_job(&self, job: JobRow) -> Result<(), CatalogError>;
 
-    /// Extents after `after` that no version and no part needs any more, by id, at most `limit`.
-    /// None during a recovery: what needs them may not have been seen yet.
+    /// Extents after `after` that no version and no part needs any more, and retired packs, by id,
+    /// at most `limit`. None during a recovery: what needs them may not have been seen yet.
     async fn garbage(
         &self,
         after: Option<BlobId>,

@@ -74,8 +74,48 @@ pub struct AppliedPack {
     /// (tombstones) below it may be forgotten. `Seq::default()` when the caller cannot tell;
     /// then nothing is forgotten. Ignored during a recovery.
     pub settled: Seq,
+    /// Its place in the order of all packs: of two copies of a record the one in the pack with the
+    /// higher order counts.
+    pub order: Seq,
     /// Its records.
     pub records: Vec<AppliedRecord>,
+}
+
+/// A pack, and how much of it still counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackRow {
+    /// The pack as a blob.
+    pub blob: BlobRow,
+    /// Bytes of its records that do not count any more.
+    pub dead_bytes: u64,
+    /// Its place in the order of all packs; `None` when an earlier schema took it in.
+    pub order: Option<Seq>,
+    /// Whether what stands in it is known: not of packs that an earlier schema took in.
+    pub is_listed: bool,
+}
+
+/// A record in a pack, as the catalog knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedRecord {
+    /// Of the record.
+    pub seq: Seq,
+    /// First byte of the sealed record in the pack's frame.
+    pub offset: u64,
+    /// Bytes of the sealed record.
+    pub len: u32,
+    /// What a recovery would miss without it.
+    pub need: Need,
+}
+
+/// What of a record still counts, where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: it is dead, or another pack has it too.
+    Nothing,
+    /// The record.
+    Record,
+    /// Of a completion whose object is gone: that its upload has ended.
+    End,
 }
 
 /// A chain of packs and how far it is applied.
@@ -284,6 +324,10 @@ pub struct BlobRow {
     pub state: BlobState,
     /// The placement policy that it was written under, where the catalog knows.
     pub policy: Option<String>,
+    /// Of an extent that was dispersed anew: the blob by which objects name it.
+    pub extent: Option<BlobId>,
+    /// The bucket that an extent is in, where the catalog knows.
+    pub bucket: Option<BucketId>,
 }
 
 impl BlobRow {
@@ -305,6 +349,8 @@ impl BlobRow {
             stored: extent.stored,
             state,
             policy: None,
+            extent: None,
+            bucket: None,
         }
     }
 
@@ -312,6 +358,15 @@ impl BlobRow {
     #[must_use]
     pub const fn blob(&self) -> BlobId {
         self.name.blob()
+    }
+
+    /// The blob by which objects name the extent: another once it was dispersed anew.
+    #[must_use]
+    pub const fn named(&self) -> BlobId {
+        match self.extent {
+            Some(extent) => extent,
+            None => self.name.blob(),
+        }
     }
 }
 
@@ -368,7 +423,8 @@ pub enum BlobState {
     Incomplete,
     /// Needed and acknowledged below its guarantee: repair it first, and show it until then.
     BelowGuarantee,
-    /// No version and no part needs it: delete it at the sites, then forget it.
+    /// No version and no part needs it, or it is a retired pack: delete it at the sites, then
+    /// forget it.
     Garbage,
 }
 
@@ -389,9 +445,9 @@ pub struct Counts {
     pub parts: u64,
     /// Extents, garbage included.
     pub blobs: u64,
-    /// Packs.
+    /// Packs, those retired and not yet deleted included.
     pub packs: u64,
-    /// Extents that nothing needs any more.
+    /// Extents that nothing needs any more, and retired packs.
     pub garbage: u64,
     /// Packs and needed extents with a shard missing, those below their guarantee included.
     pub incomplete: u64,

@@ -321,38 +321,55 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let path = directory.path().join("catalog");
     drop(fresh(&path, Mode::Inline));
     let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute("UPDATE schema_version SET version = 3", []).unwrap();
+    other.execute("UPDATE schema_version SET version = 4", []).unwrap();
     drop(other);
     let before = fs::read(&path).unwrap();
     let refused = SqliteCatalog::open(&path, Mode::Inline).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 3, known: 2 }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 4, known: 3 }), "{refused}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
+/// What makes an earlier schema of the present one.
+const BACK_TO_2: &str = "DROP INDEX blob_dead; DROP INDEX blob_extent; \
+     ALTER TABLE blob DROP COLUMN pack_order; ALTER TABLE blob DROP COLUMN dead; \
+     ALTER TABLE blob DROP COLUMN oldest_dead; ALTER TABLE blob DROP COLUMN extent; \
+     ALTER TABLE blob DROP COLUMN moved_seq; ALTER TABLE blob DROP COLUMN bucket; \
+     DROP TABLE pack_contents; DROP TABLE placed; DROP TABLE retired; \
+     UPDATE schema_version SET version = 2;";
+const BACK_TO_1: &str = "DROP TABLE exclusion; DROP TABLE leftover; DROP TABLE job; \
+     ALTER TABLE blob DROP COLUMN policy; UPDATE schema_version SET version = 1;";
+
 #[test]
 fn an_earlier_schema_is_brought_up_and_keeps_what_it_has() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("catalog");
-    let marker = [7; 16];
-    let site = SiteId::from_bytes([1; 8]);
-    let catalog = fresh(&path, Mode::Inline);
-    block_on(catalog.set_site_marker(site, marker)).unwrap();
-    drop(catalog);
-    let other = rusqlite::Connection::open(&path).unwrap();
-    let earlier = "DROP TABLE exclusion; DROP TABLE leftover; DROP TABLE job; \
-         ALTER TABLE blob DROP COLUMN policy; \
-         UPDATE schema_version SET version = 1";
-    other.execute_batch(earlier).unwrap();
-    drop(other);
-    let refused = SqliteCatalog::open_read_only(&path).err().unwrap();
-    assert!(refused.to_string().contains("start the gateway once"), "{refused}");
-    let Opened::Existing(catalog) = SqliteCatalog::open(&path, Mode::Inline).unwrap() else {
-        panic!("the catalog was there");
-    };
-    assert_eq!(block_on(catalog.site_marker(site)).unwrap(), Some(marker));
-    let job = JobRow { name: "drain".to_owned(), state: vec![1] };
-    block_on(catalog.put_job(job.clone())).unwrap();
-    assert_eq!(block_on(catalog.jobs()).unwrap(), [job]);
+    for earlier in [BACK_TO_2.to_owned(), format!("{BACK_TO_2} {BACK_TO_1}")] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog");
+        let marker = [7; 16];
+        let site = SiteId::from_bytes([1; 8]);
+        let catalog = fresh(&path, Mode::Inline);
+        block_on(catalog.set_site_marker(site, marker)).unwrap();
+        let records = vec![(1, bucket_record(0, "b")), (2, inline(0, "a", 1))];
+        block_on(catalog.apply(pack(0, 1, records))).unwrap();
+        drop(catalog);
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch(&earlier).unwrap();
+        drop(other);
+        let refused = SqliteCatalog::open_read_only(&path).err().unwrap();
+        assert!(refused.to_string().contains("start the gateway once"), "{refused}");
+        let Opened::Existing(catalog) = SqliteCatalog::open(&path, Mode::Inline).unwrap() else {
+            panic!("the catalog was there");
+        };
+        assert_eq!(block_on(catalog.site_marker(site)).unwrap(), Some(marker));
+        let job = JobRow { name: "drain".to_owned(), state: vec![1] };
+        block_on(catalog.put_job(job.clone())).unwrap();
+        assert_eq!(block_on(catalog.jobs()).unwrap(), [job]);
+        // What stands in its packs nobody knows: they are left alone, and no end is forgotten beside
+        // them.
+        let packs = block_on(catalog.packs(None, 10)).unwrap();
+        assert_eq!(packs.iter().map(|pack| pack.is_listed).collect::<Vec<_>>(), [false]);
+        block_on(catalog.apply(pack(0, 2, vec![(3, tombstone(0, "a", None))]))).unwrap();
+        assert_eq!(block_on(catalog.drop_ends(Seq::new(100))), Ok(0));
+    }
 }
 
 #[test]

@@ -14,12 +14,12 @@
 
 use aws_lc_rs::digest;
 use havre_model::limits::{PACK_BYTES_MAX, PACK_RECORDS_MAX, RECORD_BYTES_MAX};
-use havre_model::{BlobId, ChainId, Timestamp};
+use havre_model::{BlobId, ChainId, Seq, Timestamp};
 
 /// The version of the frame that [`PackBuilder`] writes.
 pub const PACK_VERSION: u8 = 1;
 /// Bytes of a pack before its first record.
-pub const PACK_HEADER_BYTES: usize = 96;
+pub const PACK_HEADER_BYTES: usize = 104;
 /// Bytes that each record takes beside itself.
 pub const SLOT_HEADER_BYTES: usize = 4;
 /// Largest sealed record: the largest record and what sealing adds.
@@ -72,6 +72,9 @@ pub struct PackHeader {
     pub previous: PackLink,
     /// When it was closed, by the clock of the gateway that wrote it.
     pub written: Timestamp,
+    /// Its place in the order of all packs of the gateway, of whatever chain: of two copies of a
+    /// record the one in the pack with the higher order counts.
+    pub order: Seq,
     /// Its records.
     pub records: u32,
 }
@@ -117,7 +120,13 @@ impl PackBuilder {
     /// # Panics
     /// When the number is 0, or it is 1 and there is a previous pack.
     #[must_use]
-    pub fn new(chain: ChainId, number: u64, previous: PackLink, written: Timestamp) -> Self {
+    pub fn new(
+        chain: ChainId,
+        number: u64,
+        previous: PackLink,
+        written: Timestamp,
+        order: Seq,
+    ) -> Self {
         assert!(number > 0, "packs are numbered from 1");
         // A higher number without a predecessor is the first pack that could be stored: the numbers
         // of those that could not are never used again.
@@ -131,6 +140,7 @@ impl PackBuilder {
         bytes.extend_from_slice(&previous.hash);
         bytes.extend_from_slice(&written.millis().to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&order.value().to_le_bytes());
         debug_assert_eq!(bytes.len(), PACK_HEADER_BYTES);
         Self { bytes, records: 0 }
     }
@@ -207,6 +217,7 @@ pub fn parse(bytes: &[u8]) -> Result<Pack, CorruptPack> {
     let written = Timestamp::from_millis(u64::from_le_bytes(*rest.take()?));
     let records = u32::from_le_bytes(*rest.take()?);
     let reserved_too = *rest.take::<4>()?;
+    let order = Seq::new(u64::from_le_bytes(*rest.take()?));
     let count = usize::try_from(records).map_err(|_| Malformed)?;
     if (reserved, reserved_too) != ([0; 3], [0; 4])
         || number == 0
@@ -230,7 +241,7 @@ pub fn parse(bytes: &[u8]) -> Result<Pack, CorruptPack> {
     if !rest.0.is_empty() {
         return Err(Malformed);
     }
-    let header = PackHeader { version, chain, number, previous, written, records };
+    let header = PackHeader { version, chain, number, previous, written, order, records };
     Ok(Pack { header, slots })
 }
 

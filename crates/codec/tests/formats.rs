@@ -12,7 +12,7 @@ use common::geometry;
 use havre_codec::pack::{self, PACK_HEADER_BYTES, PackBuilder, PackLink, Slot};
 use havre_codec::{BlobKeys, ErasureCode, disperse, gather};
 use havre_model::record::BlobSecret;
-use havre_model::{BlobId, ChainId, Timestamp};
+use havre_model::{BlobId, ChainId, Seq, Timestamp};
 
 /// The secret, the blob id and the bytes of every golden shard but for the length, as the format's
 /// page promises them: `S` is 0, 1, .. 31; the blob is 0xb0, 0xb1, .. 0xbf; byte `i` is `i * 7 +
@@ -77,7 +77,9 @@ fn check_pack(case: &str, number: u64, previous: PackLink, records: &[&[u8]]) ->
     assert_eq!((parsed.header.number, parsed.header.previous), (number, previous));
     assert_eq!(parsed.header.written, Timestamp::from_millis(1_795_000_000_123));
     assert_eq!(parsed.records(&bytes).collect::<Vec<_>>(), records);
-    let mut builder = PackBuilder::new(chain(), number, previous, parsed.header.written);
+    let order = Seq::new(6 + number);
+    assert_eq!(parsed.header.order, order);
+    let mut builder = PackBuilder::new(chain(), number, previous, parsed.header.written, order);
     let mut offset = PACK_HEADER_BYTES as u64;
     for record in records {
         offset += 4;

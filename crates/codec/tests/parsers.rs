@@ -9,11 +9,13 @@
 mod common;
 
 use common::{BLOB, Blob, noise};
-use havre_codec::pack::{self, CorruptPack, PACK_HEADER_BYTES, PackBuilder, PackLink};
+use havre_codec::pack::{
+    self, CorruptPack, PACK_HEADER_BYTES, PackBuilder, PackHeader, PackLink,
+};
 use havre_codec::shard::{combine, parse_header, verify_header};
 use havre_codec::{GatherError, SHARD_HEADER_BYTES, gather};
 use havre_model::limits::PACK_RECORDS_MAX;
-use havre_model::{BlobId, ChainId, Timestamp};
+use havre_model::{BlobId, ChainId, Seq, Timestamp};
 use proptest::prelude::*;
 
 const CHAIN: ChainId = ChainId::from_bytes([0xc0; 16]);
@@ -21,8 +23,8 @@ const PREVIOUS: PackLink = PackLink { blob: BlobId::from_bytes([0xb1; 16]), hash
 
 fn pack_of(number: u64, records: &[Vec<u8>]) -> Vec<u8> {
     let previous = if number == 1 { PackLink::NONE } else { PREVIOUS };
-    let mut builder =
-        PackBuilder::new(CHAIN, number, previous, Timestamp::from_millis(1_700_000_000_123));
+    let written = Timestamp::from_millis(1_700_000_000_123);
+    let mut builder = PackBuilder::new(CHAIN, number, previous, written, Seq::new(42));
     for record in records {
         let size = builder.size_with(record.len());
         builder.push(record);
@@ -35,8 +37,8 @@ fn pack_of(number: u64, records: &[Vec<u8>]) -> Vec<u8> {
 fn check_canonical(bytes: &[u8]) {
     let Ok(parsed) = pack::parse(bytes) else { return };
     let header = parsed.header;
-    let mut builder =
-        PackBuilder::new(header.chain, header.number, header.previous, header.written);
+    let PackHeader { chain, number, previous, written, order, .. } = header;
+    let mut builder = PackBuilder::new(chain, number, previous, written, order);
     let slots: Vec<_> = parsed.records(bytes).map(|record| builder.push(record)).collect();
     assert_eq!(slots, parsed.slots);
     assert_eq!(builder.records(), header.records);
@@ -53,6 +55,7 @@ fn a_pack_reads_back() {
             assert_eq!(parsed.header.number, number);
             assert_eq!(parsed.header.chain, CHAIN);
             assert_eq!(parsed.header.written, Timestamp::from_millis(1_700_000_000_123));
+            assert_eq!(parsed.header.order, Seq::new(42));
             assert_eq!(parsed.header.records as usize, records.len());
             let previous = if number == 1 { PackLink::NONE } else { PREVIOUS };
             assert_eq!(parsed.header.previous, previous);
@@ -107,7 +110,7 @@ fn a_count_that_the_bytes_do_not_hold_costs_no_memory() {
 
 #[test]
 fn a_pack_is_full_at_its_limits() {
-    let mut builder = PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default());
+    let mut builder = PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default(), Seq::default());
     assert!(!builder.fits(0) && !builder.fits(pack::SEALED_RECORD_BYTES_MAX + 1));
     assert!(builder.fits(pack::SEALED_RECORD_BYTES_MAX));
     for _ in 0..PACK_RECORDS_MAX {
@@ -117,7 +120,7 @@ fn a_pack_is_full_at_its_limits() {
     let bytes = builder.finish();
     assert_eq!(pack::parse(&bytes).unwrap().slots.len(), PACK_RECORDS_MAX);
 
-    let mut builder = PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default());
+    let mut builder = PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default(), Seq::default());
     builder.push(&vec![7; pack::SEALED_RECORD_BYTES_MAX]);
     let room = pack::PACK_FRAME_BYTES_MAX - builder.size() - pack::SLOT_HEADER_BYTES;
     assert!(builder.fits(room) && !builder.fits(room + 1), "no more bytes");
@@ -153,18 +156,18 @@ fn a_pack_beyond_its_limits_is_refused() {
 #[test]
 #[should_panic(expected = "a pack that is full is closed first")]
 fn an_empty_record_is_no_record() {
-    PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default()).push(&[]);
+    PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default(), Seq::default()).push(&[]);
 }
 
 #[test]
 #[should_panic(expected = "nothing comes before the first pack")]
 fn a_first_pack_with_a_predecessor_is_not_begun() {
-    let _ = PackBuilder::new(CHAIN, 1, PREVIOUS, Timestamp::default());
+    let _ = PackBuilder::new(CHAIN, 1, PREVIOUS, Timestamp::default(), Seq::default());
 }
 
 #[test]
 fn the_first_pack_that_could_be_stored_need_not_have_the_first_number() {
-    let frame = PackBuilder::new(CHAIN, 3, PackLink::NONE, Timestamp::default()).finish();
+    let frame = PackBuilder::new(CHAIN, 3, PackLink::NONE, Timestamp::default(), Seq::default()).finish();
     let parsed = havre_codec::pack::parse(&frame).expect("two packs failed before it");
     assert_eq!((parsed.header.number, parsed.header.previous), (3, PackLink::NONE));
 }

@@ -50,7 +50,20 @@ pub(crate) fn pack_row(
     sites: Vec<SiteId>,
 ) -> BlobRow {
     let (chunk_bytes, stored, state) = (PACK_CHUNK_BYTES, 0, BlobState::Incomplete);
-    BlobRow { name, secret, geometry, chunk_bytes, bytes, sites, stored, state, policy: None }
+    let (policy, extent, bucket) = (None, None, None);
+    BlobRow {
+        name,
+        secret,
+        geometry,
+        chunk_bytes,
+        bytes,
+        sites,
+        stored,
+        state,
+        policy,
+        extent,
+        bucket,
+    }
 }
 
 /// Deletes a blob at all its sites, as far as they let us; true when every one of them did.

@@ -15,11 +15,13 @@ use crate::object::Bucket;
 use crate::reservations::Reservation;
 use havre_model::limits::BUCKETS_PER_TENANT_MAX;
 use havre_model::record::{
-    BucketDeleted, BucketKeyEpoch, BucketRecord, ObjectKey, Record, TenantRecord, Versioning,
+    BucketDeleted, BucketKeyEpoch, BucketRecord, ObjectKey, POLICY_CHANGES, Record, TenantRecord,
+    Versioning,
 };
 use havre_model::{BucketId, TenantId};
 use havre_seal::RecordScope;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The reservation scope of bucket names: no bucket has this id.
 const NAMES: BucketId = BucketId::from_bytes([0; 16]);
@@ -141,6 +143,44 @@ impl Engine {
         Ok(())
     }
 
+    /// Puts a bucket under another placement policy. New objects are under it when this returns; the
+    /// keeper disperses the others anew.
+    ///
+    /// # Errors
+    /// See [`BucketError`]. Nothing changes when the bucket is under it already.
+    pub async fn change_policy(&self, name: &str, policy: &str) -> Result<(), BucketError> {
+        if policy.is_empty() || self.shared.placement_named(policy).is_none() {
+            return Err(BucketError::UnknownPolicy);
+        }
+        let reservation = self.shared.reservations.alone(NAMES, &name_key(name)?).await;
+        let row = self.shared.catalog.bucket_by_name(name).await?;
+        let mut record = row.ok_or(BucketError::NoSuchBucket)?.record;
+        if self.shared.placement_named(&record.policy) == self.shared.placement_named(policy) {
+            return Ok(());
+        }
+        policy.clone_into(&mut record.policy);
+        note_change(&mut record.settings);
+        let (tenant, id) = (record.tenant, record.bucket);
+        let key = gate_key(&Bucket::new(record.clone()));
+        let gate = self.shared.reservations.alone(NAMES, &key).await;
+        let scope = RecordScope::Tenant(tenant);
+        let entry = self.prepare(scope, Record::Bucket(record), b"", vec![reservation]).await?;
+        self.commit_setting(entry).await?;
+        self.shared.buckets.remove(name);
+        drop(gate);
+        let now = self.shared.ports.clock.now().millis();
+        self.shared.policy_changed_ms.store(now, Ordering::Release);
+        tracing::info!(bucket = %id, "the bucket is under another policy");
+        Ok(())
+    }
+
+    /// When a bucket was put under another policy last, in milliseconds since 1970; when the gateway
+    /// started, if none was since: its configuration may have changed then.
+    #[must_use]
+    pub fn policy_changed_ms(&self) -> u64 {
+        self.shared.policy_changed_ms.load(Ordering::Acquire)
+    }
+
     /// Makes a tenant, unless there is one of this name already.
     ///
     /// # Errors
@@ -176,6 +216,19 @@ impl Engine {
             Some(found) if found.id() == bucket.id() => Ok(gate),
             _ => Err(PutError::NoSuchBucket),
         }
+    }
+}
+
+/// Counts the changes of a bucket's policy in its record, so that whoever carries its records knows
+/// which change they were carried for.
+fn note_change(settings: &mut Vec<(String, Vec<u8>)>) {
+    let count = settings.iter_mut().find(|(name, _)| name == POLICY_CHANGES);
+    match count {
+        Some((_, count)) => {
+            let bytes = <[u8; 4]>::try_from(&count[..]).unwrap_or_default();
+            *count = u32::from_le_bytes(bytes).saturating_add(1).to_le_bytes().to_vec();
+        }
+        None => settings.push((POLICY_CHANGES.to_owned(), 1u32.to_le_bytes().to_vec())),
     }
 }
 

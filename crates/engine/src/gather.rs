@@ -368,7 +368,7 @@ impl Gathering<'_> {
         if self.blob.row.stored & bit(index) == 0 {
             return;
         }
-        self.shared.blobs.remove(&blob);
+        self.shared.blobs.remove(&self.blob.row.named());
         let catalog = Arc::clone(&self.shared.catalog);
         let (handle, cleared) = (Arc::clone(self.blob), bit(index));
         self.shared.ports.runtime.spawn(Box::pin(async move {

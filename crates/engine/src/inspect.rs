@@ -93,7 +93,7 @@ impl Engine {
         };
         let mut extents = Vec::with_capacity(ids.len());
         for id in ids {
-            extents.push(self.inspect_blob(&self.shared.blob(id).await?).await);
+            extents.push(self.inspect_blob(&self.shared.extent(id).await?).await);
         }
         Ok(ObjectInspection { pack, extents })
     }

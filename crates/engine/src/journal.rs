@@ -73,8 +73,9 @@ pub(crate) struct Entry {
     pub(crate) holds: Vec<Hold>,
     /// Whether one of its extents is below the guarantee already.
     pub(crate) below: bool,
-    /// The record's number, on its way until it is applied.
-    pub(crate) ticket: Ticket,
+    /// The record's number, on its way until it is applied; none of a copy, whose number arrived
+    /// before.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 struct Queued {
@@ -404,13 +405,18 @@ impl Writer {
 
     /// Writes one pack, and passes it on or fails its writes.
     async fn write(&mut self, batch: Vec<Queued>) {
+        let order = match self.shared.seqs.next(&*self.shared.catalog).await {
+            Ok(ticket) => ticket.seq(),
+            Err(error) => return refuse(batch, &error.to_string()),
+        };
         self.number += 1;
         self.is_new = false;
         let blob = BlobId::from_bytes(self.shared.ports.random());
         let hold = self.shared.in_flight.hold(blob);
         let name = BlobName::Pack { chain: self.chain, number: self.number, blob };
         let now = self.shared.ports.clock.now();
-        let mut frame = PackBuilder::new(self.chain, self.number, codec_link(self.link), now);
+        let mut frame =
+            PackBuilder::new(self.chain, self.number, codec_link(self.link), now, order);
         let entries = batch.iter().filter_map(|queued| queued.entry.as_ref());
         let below_already = entries.into_iter().any(|entry| entry.below);
         let mut records = Vec::with_capacity(batch.len());
@@ -428,7 +434,7 @@ impl Writer {
                 let (record, offset, len) = (entry.record, slot.offset, slot.len);
                 records.push(AppliedRecord { record, offset, len });
                 waits._reservations = entry.reservations;
-                (waits.holds, waits.ticket) = (entry.holds, Some(entry.ticket));
+                (waits.holds, waits.ticket) = (entry.holds, entry.ticket);
             }
             replies.push(waits);
         }
@@ -458,6 +464,7 @@ impl Writer {
             pack: BlobRow { stored: settled.stored, ..row },
             below_guarantee: below,
             settled: self.shared.seqs.settled(),
+            order,
             records,
         };
         let durable = Durable { pack, replies, rest: settled.rest, _hold: hold };

@@ -55,7 +55,7 @@ impl PartInfo {
 }
 
 /// The key under which an upload is reserved.
-fn upload_key(upload: UploadId) -> ObjectKey {
+pub(crate) fn upload_key(upload: UploadId) -> ObjectKey {
     ObjectKey::new(upload.to_string()).expect("hex is a valid key")
 }
 

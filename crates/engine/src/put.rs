@@ -121,7 +121,7 @@ impl Engine {
 
     /// Waits for a key, which another writer may hold as long as its own write takes, or as a pack
     /// waits for the catalog.
-    async fn in_time(
+    pub(crate) async fn in_time(
         &self,
         reservation: impl Future<Output = Reservation>,
     ) -> Result<Reservation, PutError> {
@@ -293,7 +293,7 @@ impl Engine {
         })?;
         let sealed =
             self.shared.keyring.seal_record(scope, &plain).map_err(|_| PutError::NoSuchBucket)?;
-        Ok(Entry { record, sealed, reservations, holds: Vec::new(), below: false, ticket })
+        Ok(Entry { record, sealed, reservations, holds: Vec::new(), below: false, ticket: Some(ticket) })
     }
 
     /// The MD5 where the client gave one; otherwise 32 random hex digits with `-1` behind them, a

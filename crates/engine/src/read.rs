@@ -22,6 +22,8 @@ use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, FuturesOrdered};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use havre_catalog::PackPlace;
+use havre_model::BlobId;
 use havre_model::limits::{EXTENT_PLAIN_BYTES_MAX, SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES};
 use havre_model::record::{self, Body, ObjectKey, ObjectRecord, Part, Record};
 use havre_seal::{PartContext, PartOpener, RecordScope};
@@ -79,7 +81,28 @@ impl Engine {
 impl Shared {
     /// Bytes of an object that rides in its record.
     async fn inline_bytes(&self, object: &Object, range: Range<u64>) -> Result<Bytes, ReadError> {
-        let place = object.place;
+        let record = &object.record;
+        let error = match self.inline_bytes_at(object, object.place, range.clone()).await {
+            Err(error) => error,
+            read => return read,
+        };
+        // Since it was looked up, the record may have been carried into another pack.
+        let row = self.catalog.version(record.bucket, &record.key, record.version).await?;
+        match row.map(|row| row.place) {
+            Some(place) if place != object.place => {
+                self.inline_bytes_at(object, place, range).await
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn inline_bytes_at(
+        &self,
+        object: &Object,
+        place: PackPlace,
+        range: Range<u64>,
+    ) -> Result<Bytes, ReadError> {
+        let _hold = self.in_flight.hold(place.blob);
         let blob = self.blob(place.blob).await?;
         let frame_range = place.offset..place.offset + u64::from(place.len);
         let sealed = self.blob_bytes(&blob, frame_range).await?;
@@ -176,6 +199,8 @@ struct Planner {
 
 /// Segments of one extent that are read together.
 struct Window {
+    /// By what the object names the extent.
+    named: BlobId,
     blob: Arc<BlobHandle>,
     opener: Arc<PartOpener>,
     /// Segments of the extent.
@@ -246,9 +271,11 @@ impl Planner {
         let segments = first..to.div_ceil(segment_bytes);
         let is_last_extent = at + 1 == part.extents.len();
         let part_ends = is_last_extent && segments.end * segment_bytes >= extent_plain;
+        let named = part.extents[at].blob;
         self.range.start += to - from;
         self.begun = true;
         Ok(Some(Window {
+            named,
             blob,
             opener,
             first_segment: extent_start / segment_bytes,
@@ -286,16 +313,44 @@ impl Planner {
         }
         let part = self.parts().get(self.part).ok_or(ReadError::Rejected)?;
         let id = part.extents.get(at).ok_or(ReadError::Rejected)?.blob;
-        // Held before it is looked up: what is there then stays until the window is read (I6).
-        let hold = Arc::new(self.shared.in_flight.hold(id));
-        let blob = self.shared.blob(id).await?;
+        let (blob, hold) = self.shared.hold_extent(id).await?;
         self.extent = Some((at, Arc::clone(&blob), Arc::clone(&hold)));
         Ok((blob, hold))
     }
 }
 
+impl Shared {
+    /// Where an extent's bytes are, held: what is there then stays until it is read (I6).
+    async fn hold_extent(&self, named: BlobId) -> Result<(Arc<BlobHandle>, Arc<Hold>), ReadError> {
+        // Held before it is looked up. Where it was dispersed anew, the other blob is held before
+        // this one is let go.
+        let hold = self.in_flight.hold(named);
+        let blob = self.extent(named).await?;
+        let hold = match blob.row.blob() == named {
+            true => hold,
+            false => self.in_flight.hold(blob.row.blob()),
+        };
+        Ok((blob, Arc::new(hold)))
+    }
+}
+
 impl Window {
-    async fn read(self, shared: &Shared) -> Result<Vec<Bytes>, ReadError> {
+    async fn read(mut self, shared: &Shared) -> Result<Vec<Bytes>, ReadError> {
+        let error = match self.read_from(shared).await {
+            Err(error) => error,
+            read => return read,
+        };
+        // Since it was looked up, the extent may have been dispersed anew.
+        shared.blobs.remove(&self.named);
+        let (blob, hold) = shared.hold_extent(self.named).await?;
+        if blob.row.blob() == self.blob.row.blob() {
+            return Err(error);
+        }
+        (self.blob, self._hold) = (blob, hold);
+        self.read_from(shared).await
+    }
+
+    async fn read_from(&self, shared: &Shared) -> Result<Vec<Bytes>, ReadError> {
         let data = self.blob.row.geometry.data() as u64;
         let stripes = self.segments.start / data..self.segments.end.div_ceil(data);
         let wanted = self.wanted(&stripes, data);

@@ -13,6 +13,7 @@
 use crate::blob::{BlobHandle, delete_shards};
 use crate::fanout::bit;
 use crate::mend::put_missing;
+use crate::retired::Retired;
 use crate::shared::Shared;
 use bytes::BytesMut;
 use futures::StreamExt;
@@ -156,6 +157,26 @@ impl Survey {
             }
         }
         behind
+    }
+
+    /// All packs, those with the highest numbers of each chain first.
+    fn newest_first(&self) -> impl Iterator<Item = (BlobName, SiteSet)> + '_ {
+        let mut chains: Vec<_> =
+            self.packs.iter().map(|(chain, packs)| (*chain, packs.iter().rev())).collect();
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while !chains.is_empty() {
+                at %= chains.len();
+                let (chain, packs) = &mut chains[at];
+                if let Some(((number, blob), holders)) = packs.next() {
+                    at += 1;
+                    let name = BlobName::Pack { chain: *chain, number: *number, blob: *blob };
+                    return Some((name, *holders));
+                }
+                drop(chains.swap_remove(at));
+            }
+            None
+        })
     }
 
     /// The highest number that any site has for the chain, whatever it is worth.
@@ -332,12 +353,15 @@ impl Shared {
             stored: 0,
             state: BlobState::Incomplete,
             policy: None,
+            extent: None,
+            bucket: None,
         };
         self.locate_shards(&mut row, &gathered, read, holders).await;
         let link = PackLink { blob, hash: pack::hash(&gathered.bytes) };
         let previous = frame.header.previous;
         let previous = PackLink { blob: previous.blob, hash: previous.hash };
-        Some(ReadPack { number, link, previous, row, slots: frame.slots, bytes: gathered.bytes })
+        let (order, slots) = (frame.header.order, frame.slots);
+        Some(ReadPack { number, order, link, previous, row, slots, bytes: gathered.bytes })
     }
 
     /// Finds out which site has which shard, by the headers of those that were not read whole.
@@ -445,11 +469,21 @@ impl Shared {
 /// A pack as it was read back.
 struct ReadPack {
     number: u64,
+    order: Seq,
     link: PackLink,
     previous: PackLink,
     row: BlobRow,
     slots: Vec<pack::Slot>,
     bytes: Vec<u8>,
+}
+
+impl ReadPack {
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.slots.iter().filter_map(|slot| {
+            let from = usize::try_from(slot.offset).ok()?;
+            self.bytes.get(from..from + slot.len as usize)
+        })
+    }
 }
 
 /// A pack that cannot be read, the sites that show it, and the geometries that its shards claim.
@@ -475,6 +509,8 @@ pub(crate) struct Replay<'a> {
     removes: bool,
     /// A pack at the end of a chain that may have been acknowledged and cannot be read.
     uncertain: Option<(ChainId, u64)>,
+    /// Retired packs, as far as the replay has come across them.
+    retired: Retired,
 }
 
 impl<'a> Replay<'a> {
@@ -485,7 +521,8 @@ impl<'a> Replay<'a> {
         removes: bool,
     ) -> Self {
         let (report, uncertain) = (ReplayReport::default(), None);
-        Self { shared, progress, accept_loss, report, removes, uncertain }
+        let retired = Retired::default();
+        Self { shared, progress, accept_loss, report, removes, uncertain, retired }
     }
 }
 
@@ -551,7 +588,9 @@ impl Replay<'_> {
         let state = states.into_iter().find(|state| state.chain == chain);
         let (number, link) = state.map_or((0, PackLink::NONE), |state| (state.number, state.link));
         let shared = self.shared;
-        let behind = survey.behind(chain, number);
+        self.retired.add(shared.catalog.retired(chain).await?);
+        let mut behind = survey.behind(chain, number);
+        behind.retain(|(name, _)| !self.retired.covers(chain, number_of(name)));
         let before = if behind.is_empty() { None } else { shared.before(link).await };
         let mut cursor =
             Cursor { chain, number, link, before, pending: Vec::new(), off: Vec::new() };
@@ -574,7 +613,9 @@ impl Replay<'_> {
                     unread.push((name, holders, geometries));
                     continue;
                 }
-                Some((_, _, Ok(pack))) => Some(pack),
+                // The record of its retirement came before it.
+                Some((_, _, Ok(pack))) if self.retired.covers(chain, pack.number) => continue,
+                Some((_, _, Ok(pack))) => Some(self.bridge(survey, &cursor, chain, pack).await),
                 None => {
                     end = Some(ChainEnd::Done);
                     // If one of these was acknowledged, the pack that waits for its word may not
@@ -634,6 +675,40 @@ impl Replay<'_> {
         found.is_some() && !self.accept_loss
     }
 
+    /// A pack with the one before it that is there: those that it names in between are retired.
+    /// Where that is not known yet, a later pack says it: they are looked through for it, the
+    /// newest first, because it tells the most.
+    async fn bridge(
+        &mut self,
+        survey: &Survey,
+        cursor: &Cursor,
+        chain: ChainId,
+        mut pack: ReadPack,
+    ) -> ReadPack {
+        let knows = |link| cursor.knows(link);
+        if let Some(link) = self.retired.before(chain, pack.previous, &knows) {
+            pack.previous = link;
+            return pack;
+        }
+        let shared = self.shared;
+        let reads = survey.newest_first().filter(|(name, _)| !self.retired.has_seen(name.blob()));
+        let reads: Vec<(BlobName, SiteSet)> = reads.collect();
+        let reads = reads.into_iter().map(|(name, holders)| async move {
+            (name, shared.read_pack(name, holders).await)
+        });
+        let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
+        while let Some((name, read)) = packs.next().await {
+            let read = read.ok();
+            let records = read.iter().flat_map(ReadPack::records);
+            self.retired.look(&shared.keyring, name.blob(), records);
+            if let Some(link) = self.retired.before(chain, pack.previous, &knows) {
+                pack.previous = link;
+                break;
+            }
+        }
+        pack
+    }
+
     fn gap(&mut self, chain: ChainId, after: u64, before: u64) -> Result<(), ReplayError> {
         let gap = Gap { chain, after, before };
         if !self.accept_loss {
@@ -657,6 +732,9 @@ impl Replay<'_> {
             let sealed = &pack.bytes[from..from + slot.len as usize];
             match open_record(keyring, sealed) {
                 Ok(record) => {
+                    if let Record::Retired(retired) = &record.record {
+                        self.retired.add(retired.runs.clone());
+                    }
                     records.push(AppliedRecord { record, offset: slot.offset, len: slot.len });
                 }
                 Err(OpenError::UnknownKey { .. }) if !leave_unreadable => return None,
@@ -674,6 +752,7 @@ impl Replay<'_> {
             below_guarantee: pack.row.state != BlobState::Whole,
             pack: pack.row,
             settled: Seq::default(),
+            order: pack.order,
             records,
         })
     }
@@ -695,6 +774,14 @@ struct Cursor {
 }
 
 impl Cursor {
+    /// Whether a pack that names this one follows one that counts or may count, or is another try
+    /// of the last that counts.
+    fn knows(&self, link: PackLink) -> bool {
+        link == self.link
+            || self.before == Some(link)
+            || self.pending.iter().any(|held| held.link == link)
+    }
+
     /// Takes the next readable pack, `None` behind the last, and returns the one that now counts.
     fn step(
         &mut self,
@@ -739,7 +826,7 @@ impl Cursor {
     }
 }
 
-fn open_record(
+pub(crate) fn open_record(
     keyring: &Keyring,
     sealed: &[u8],
 ) -> Result<havre_model::record::SequencedRecord, OpenError> {
@@ -760,9 +847,14 @@ fn open_record(
 }
 
 /// The scope that a record is sealed in.
-fn scope_of(record: &Record) -> RecordScope {
+pub(crate) fn scope_of(record: &Record) -> RecordScope {
     let (tenant, bucket) = match record {
-        Record::Tenant(_) | Record::Exclusion(_) => return RecordScope::System,
+        Record::Tenant(_)
+        | Record::Exclusion(_)
+        | Record::Retired(_)
+        | Record::Redispersed(_) => {
+            return RecordScope::System;
+        }
         Record::Bucket(it) => return RecordScope::Tenant(it.tenant),
         Record::BucketDeleted(it) => return RecordScope::Tenant(it.tenant),
         Record::Object(it) => (it.tenant, it.bucket),

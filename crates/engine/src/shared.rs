@@ -23,6 +23,7 @@ use havre_policy::PlacementPolicy;
 use havre_seal::Keyring;
 use havre_sites::Fleet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Blobs whose keys and places are remembered.
 const BLOBS_CACHED_MAX: usize = 4096;
@@ -52,6 +53,9 @@ pub(crate) struct Shared {
     pub(crate) transfers: Transfers,
     pub(crate) seqs: Seqs,
     pub(crate) reach: Reach,
+    /// When a bucket was put under another policy last, in milliseconds since 1970; when this
+    /// started, if none was since.
+    pub(crate) policy_changed_ms: AtomicU64,
     /// Held while exclusions change.
     pub(crate) excluding: tokio::sync::Mutex<()>,
 }
@@ -94,6 +98,7 @@ impl Shared {
         let placement = |policy: PlacementPolicy| {
             Arc::new(Placement { code: ErasureCode::new(policy.geometry()), policy })
         };
+        let policy_changed_ms = AtomicU64::new(ports.clock.now().millis());
         Ok(Self {
             ports,
             catalog,
@@ -109,6 +114,7 @@ impl Shared {
             transfers: Transfers::default(),
             seqs: Seqs::default(),
             reach,
+            policy_changed_ms,
             excluding: tokio::sync::Mutex::default(),
         })
     }
@@ -144,6 +150,18 @@ impl Shared {
         let code = self.code(row.geometry);
         let handle = Arc::new(BlobHandle::new(row, code, &self.fleet));
         self.blobs.insert(blob, Arc::clone(&handle));
+        Ok(handle)
+    }
+
+    /// The blob that has the bytes of the extent which objects name by `named`.
+    pub(crate) async fn extent(&self, named: BlobId) -> Result<Arc<BlobHandle>, ReadError> {
+        if let Some(handle) = self.blobs.peek(&named) {
+            return Ok(handle);
+        }
+        let row = self.catalog.extent(named).await?.ok_or(ReadError::Gone)?;
+        let code = self.code(row.geometry);
+        let handle = Arc::new(BlobHandle::new(row, code, &self.fleet));
+        self.blobs.insert(named, Arc::clone(&handle));
         Ok(handle)
     }
 

@@ -188,6 +188,12 @@ impl Engine {
         self.shared.blobs.remove(&blob);
     }
 
+    /// Holds a blob that is being written, until what is returned is dropped.
+    #[must_use]
+    pub fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync> {
+        Box::new(self.shared.in_flight.hold(blob))
+    }
+
     /// Whether the blob is being written or read: garbage collection leaves it alone.
     #[must_use]
     pub fn holds(&self, blob: BlobId) -> bool {

@@ -10,12 +10,13 @@
 use crate::config::{Config, SecretRef};
 use crate::statement::Signer;
 use anyhow::{Context, Result, bail};
-use havre_catalog::{Catalog, JobRow, Mode, Opened, SqliteCatalog};
+use async_trait::async_trait;
+use havre_catalog::{Catalog, JobRow, Mode, Opened, PackedRecord, SqliteCatalog};
 use havre_engine::replay::Progress;
 use havre_engine::{Engine, Parts, Reach, StartReport};
-use havre_keeper::HeldBlobs;
+use havre_keeper::{HeldBlobs, Rewriter};
 use havre_model::ports::Ports;
-use havre_model::record::Excluded;
+use havre_model::record::{Excluded, Extent, RetiredRun};
 use havre_model::{BlobId, SiteSet};
 use havre_policy::{Facts, PlacementPolicy};
 use havre_seal::{Keyring, RootKey};
@@ -210,6 +211,36 @@ impl HeldBlobs for InFlight {
 
     fn moved(&self, blob: BlobId) {
         self.0.shards_moved(blob);
+    }
+
+    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync> {
+        self.0.hold(blob)
+    }
+}
+
+/// Writes for compaction: the gateway's engine, which writes the chains.
+pub struct Pen(pub Arc<Engine>);
+
+#[async_trait]
+impl Rewriter for Pen {
+    async fn carry(
+        &self,
+        from: BlobId,
+        records: Vec<(PackedRecord, Vec<u8>)>,
+    ) -> Result<u64, String> {
+        self.0.carry(from, records).await.map_err(|error| error.to_string())
+    }
+
+    async fn retire(&self, packs: Vec<RetiredRun>) -> Result<(), String> {
+        self.0.retire(packs).await.map_err(|error| error.to_string())
+    }
+
+    async fn redisperse(&self, extent: BlobId, to: Extent, policy: String) -> Result<(), String> {
+        self.0.redisperse(extent, to, policy).await.map_err(|error| error.to_string())
+    }
+
+    async fn drop_ends(&self) -> Result<u64, String> {
+        self.0.drop_ends().await.map_err(|error| error.to_string())
     }
 }
 

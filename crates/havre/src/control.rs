@@ -18,6 +18,7 @@ mod client;
 mod cut;
 mod desk;
 mod drain;
+mod redisperse;
 mod serve;
 mod socket;
 
@@ -26,7 +27,8 @@ pub use cut::{
     Cut, CutDone, CutProgress, CutReport, Fared, Measured, PolicyUnderCut, WritesUnderCut,
     policies_under_cut,
 };
-pub use desk::{GatewayDesk, ScrubStatus, SiteStatus, Status};
+pub use desk::{CompactionStatus, GatewayDesk, ScrubStatus, SiteStatus, Status};
+pub use redisperse::RedispersalStatus;
 pub use drain::{
     ClosedSite, Drains, DrainsStated, Exclusion, ExclusionReport, Plan, RetiredReport,
     RetiredStated, Subject, Traffic,
@@ -95,6 +97,16 @@ pub enum Order {
     },
     /// The same, signed: answered with [`DrainsStated`].
     StateDrains {},
+    /// Puts a bucket under another placement policy.
+    ChangePolicy {
+        /// The bucket's name.
+        bucket: String,
+        /// The policy's name.
+        policy: String,
+    },
+    /// How far what is under another policy was dispersed anew: answered with
+    /// [`RedispersalStatus`].
+    Redispersal {},
     /// That a closed site holds nothing: answered with [`RetiredStated`].
     RetireSite {
         /// The site's name.

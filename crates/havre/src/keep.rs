@@ -10,13 +10,13 @@
 //! **Crash.** The next pass goes on.
 
 use anyhow::{Context, Result};
-use havre::compose::{self, Gateway, InFlight, REBALANCES, set_flag};
+use havre::compose::{self, Gateway, InFlight, Pen, REBALANCES, set_flag};
 use havre::config::Config;
 use havre_catalog::Catalog;
 use havre_engine::Engine;
 use havre_keeper::{
-    Busy, Collector, Depth, GcReport, HeldBlobs, Relocation, Relocator, RepairReport, Repairer,
-    Scrubber, Throttle, estimate, shards_listed,
+    Busy, Collector, Compactor, Depth, GcReport, HeldBlobs, Redispersal, Redisperser, Relocation, Relocator,
+    RepairReport, Repairer, Rewriter, Scrubber, Throttle, estimate, shards_listed,
 };
 use havre_model::SiteSet;
 use havre_model::ports::Ports;
@@ -41,6 +41,11 @@ const SCRUB_PAUSE: Duration = Duration::from_secs(60);
 /// them when nothing has changed.
 const RELOCATE_PAUSE: Duration = Duration::from_secs(2);
 const RELOCATE_EVERY: Duration = Duration::from_secs(3600);
+/// The pause between two passes of compaction, and between two in which everything dead goes.
+const COMPACT_PAUSE: Duration = Duration::from_secs(60);
+const COMPACT_THOROUGH_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Packs in which a pass of compaction may leave something dead of its own.
+const OWN_PACKS: u64 = 2;
 /// The longest pause between two passes while something is left that did not move.
 const RELOCATE_STALLED: Duration = Duration::from_secs(60);
 
@@ -54,6 +59,7 @@ pub(crate) struct Keeper {
     moves_paused: Arc<AtomicBool>,
     rebalances: Arc<AtomicBool>,
     rooms: Vec<Room>,
+    default_policy: String,
     busy: Busy,
     bytes_per_second: u64,
     scrub: Scrubbing,
@@ -78,6 +84,7 @@ impl Keeper {
             moves_paused: Arc::clone(&gateway.moves_paused),
             rebalances: Arc::clone(&gateway.rebalances),
             rooms: config.sites.iter().map(|site| site.room).collect(),
+            default_policy: config.gateway.default_policy.clone(),
             busy: Busy::default(),
             bytes_per_second: config.keeper_bytes_per_second(),
             scrub: Scrubbing {
@@ -119,6 +126,102 @@ impl Keeper {
             throttle: Throttle::new(self.bytes_per_second),
             rebalances: false,
             waiting: HashMap::new(),
+        }
+    }
+
+    fn rewriter(&self) -> Arc<dyn Rewriter> {
+        Arc::new(Pen(Arc::clone(&self.engine)))
+    }
+
+    fn redisperser(&self) -> Redisperser {
+        Redisperser {
+            catalog: Arc::clone(&self.catalog),
+            fleet: Arc::clone(&self.fleet),
+            policies: Arc::clone(&self.policies),
+            default_policy: self.default_policy.clone(),
+            rewriter: self.rewriter(),
+            held: self.held(),
+            busy: self.busy.clone(),
+            ports: self.ports.clone(),
+            throttle: Throttle::new(self.bytes_per_second),
+        }
+    }
+
+    /// Disperses anew what is under another policy or geometry than it should be, for as long as the
+    /// gateway runs: soon after a start, because policies change with the configuration, soon after a
+    /// bucket's policy was changed, and now and then.
+    pub(crate) async fn redisperse_for_ever(self) {
+        let mut redisperser = self.redisperser();
+        let (mut idle, mut pause, mut seen) = (Duration::MAX, Duration::ZERO, 0);
+        loop {
+            let paused = || self.moves_paused.load(Ordering::Acquire);
+            let changes = self.engine.policy_changed_ms();
+            if (idle >= pause || changes != seen) && self.engine.takes_writes() && !paused() {
+                seen = changes;
+                match redisperser.pass(&|| !paused()).await {
+                    Ok(done) => {
+                        pause = match done.ended_ms > 0 {
+                            true => RELOCATE_EVERY,
+                            false if done.waiting > 0 => {
+                                (pause.max(RELOCATE_PAUSE) * 2).min(RELOCATE_STALLED)
+                            }
+                            false => RELOCATE_PAUSE,
+                        };
+                        idle = Duration::ZERO;
+                        tell_redispersal(&done);
+                    }
+                    Err(error) => tracing::warn!(%error, "a pass of re-dispersal failed"),
+                }
+            }
+            self.ports.runtime.sleep(RELOCATE_PAUSE).await;
+            idle = idle.saturating_add(RELOCATE_PAUSE);
+        }
+    }
+
+    fn compactor(&self) -> Compactor {
+        Compactor {
+            catalog: Arc::clone(&self.catalog),
+            fleet: Arc::clone(&self.fleet),
+            policies: Arc::clone(&self.policies),
+            rewriter: self.rewriter(),
+            busy: self.busy.clone(),
+            ports: self.ports.clone(),
+            throttle: Throttle::new(self.bytes_per_second),
+        }
+    }
+
+    /// Compacts packs, pass after pass, for as long as the gateway runs.
+    pub(crate) async fn compact_for_ever(self) {
+        let mut compactor = self.compactor();
+        loop {
+            self.ports.runtime.sleep(COMPACT_PAUSE).await;
+            if !self.engine.takes_writes() {
+                continue;
+            }
+            let last = match Compactor::progress(&*self.catalog).await {
+                Ok(last) => last,
+                Err(error) => {
+                    tracing::warn!(%error, "how far compaction got cannot be read");
+                    continue;
+                }
+            };
+            // A clock that was set back begins a thorough pass.
+            let since = self.ports.clock.now().millis().checked_sub(last.thorough_ms);
+            let since = since.map(Duration::from_millis);
+            let thorough = since.is_none_or(|since| since >= COMPACT_THOROUGH_EVERY);
+            match compactor.pass(thorough, &|| true).await {
+                Ok(done) if done.done > 0 => tracing::info!(
+                    packs = done.done,
+                    waiting = done.waiting,
+                    dead_bytes = done.dead_bytes,
+                    "packs were written anew"
+                ),
+                Ok(done) if done.waiting > 0 => {
+                    tracing::debug!(packs = done.waiting, reason = done.reason, "packs wait");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "a pass of compaction failed"),
+            }
         }
     }
 
@@ -278,6 +381,16 @@ impl Keeper {
     }
 }
 
+fn tell_redispersal(done: &Redispersal) {
+    if done.waiting > 0 {
+        tracing::warn!(blobs = done.waiting, reason = done.reason, "re-dispersal waits");
+    }
+    if done.ended_ms == 0 && done.extents + done.records > 0 {
+        let (extents, records, bytes) = (done.extents, done.records, done.bytes);
+        tracing::info!(extents, records, bytes, "what was under another policy is dispersed anew");
+    }
+}
+
 fn tell_relocation(progress: &Relocation) {
     if progress.stuck > 0 {
         let reason = &progress.reason;
@@ -341,16 +454,47 @@ struct Printed {
     sites_unlisted: Vec<String>,
 }
 
-/// One pass, while no gateway runs; prints what it did as JSON.
-pub(crate) async fn collect_once(config: &Config) -> Result<()> {
+/// Packs that are written anew, in passes, while no gateway runs, and what that leaves is deleted;
+/// prints what it did as JSON.
+pub(crate) async fn compact_once(config: &Config, thorough: bool) -> Result<()> {
+    let (keeper, _gateway) = alone(config).await?;
+    let mut compactor = keeper.compactor();
+    let mut done = compactor.pass(thorough, &|| true).await?;
+    // Each pass is bounded, and may make ends forgettable, which the next one gains by. What a pass
+    // leaves dead of its own, the record of what it retired, is no reason for another.
+    while done.done > OWN_PACKS && done.waiting == 0 {
+        done = compactor.pass(thorough, &|| true).await?;
+    }
+    let report = keeper.collector().collect().await?;
+    let printed = serde_json::json!({
+        "packs": done.total,
+        "dead_bytes": done.dead_bytes,
+        "waiting": done.waiting,
+        "reason": done.reason,
+        "packs_retired_ever": done.packs_retired,
+        "records_carried_ever": done.records_carried,
+        "garbage_deleted": report.garbage_deleted,
+        "garbage_left": report.garbage_left,
+    });
+    println!("{}", serde_json::to_string_pretty(&printed)?);
+    Ok(())
+}
+
+/// The keeper of a gateway that serves nobody.
+async fn alone(config: &Config) -> Result<(Keeper, Gateway)> {
     let gateway = compose::start(config)
         .await
-        .context("a running gateway collects by itself; stop it to do so by hand")?;
+        .context("a running gateway keeps by itself; stop it to do so by hand")?;
     anyhow::ensure!(
         gateway.engine.fence().await,
         "too many sites are away to know what is needed; bring them back first"
     );
-    let keeper = Keeper::new(&gateway, config, havre_sites::system::ports());
+    Ok((Keeper::new(&gateway, config, havre_sites::system::ports()), gateway))
+}
+
+/// One pass, while no gateway runs; prints what it did as JSON.
+pub(crate) async fn collect_once(config: &Config) -> Result<()> {
+    let (keeper, gateway) = alone(config).await?;
     let report = keeper.collector().collect().await?;
     let counts = gateway.engine.counts().await?;
     let printed = Printed {

@@ -13,6 +13,7 @@ mod expose;
 mod importing;
 mod inspect;
 mod keep;
+mod policies;
 mod recover;
 mod serve;
 mod site;
@@ -195,6 +196,19 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Write packs anew in which something is dead, once, and delete the old ones at the sites. (A
+    /// running gateway does so by itself, where it is worth it, and thoroughly once a week.)
+    Compact {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Every pack in which anything is dead, not only where it is worth it: what was deleted
+        /// then leaves the sites.
+        #[arg(long)]
+        thorough: bool,
+    },
+    /// Put buckets under other placement policies.
+    #[command(subcommand)]
+    Policy(policies::PolicyCommand),
     /// Look up declared parties in public files.
     #[command(subcommand)]
     Parties(PartiesCommand),
@@ -559,6 +573,11 @@ fn run(command: Command) -> Result<()> {
         Command::Gc { config } => {
             let config = config.load()?;
             on_runtime(keep::collect_once(&config))
+        }
+        Command::Policy(policy) => on_runtime(policy.carry_out()),
+        Command::Compact { config, thorough } => {
+            let config = config.load()?;
+            on_runtime(keep::compact_once(&config, thorough))
         }
         Command::Parties(PartiesCommand::Import(import)) => {
             let (proposal, out) = match import {

@@ -58,6 +58,8 @@ pub(crate) async fn serve(
     ports.runtime.spawn(Box::pin(keeper.clone().repair_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.clone().relocate_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.clone().scrub_for_ever()));
+    ports.runtime.spawn(Box::pin(keeper.clone().compact_for_ever()));
+    ports.runtime.spawn(Box::pin(keeper.clone().redisperse_for_ever()));
     ports.runtime.spawn(Box::pin(keeper.collect_for_ever()));
     let _socket = take_orders(&gateway, config, server.tally(), &ports);
     tell_init();

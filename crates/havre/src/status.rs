@@ -8,7 +8,7 @@
 
 use anyhow::{Context, Result};
 use havre::config::Config;
-use havre::control::{self, Order, ScrubStatus, Status};
+use havre::control::{self, CompactionStatus, Order, ScrubStatus, Status};
 use std::fmt::Write as _;
 
 /// Prints how the gateway does.
@@ -36,6 +36,20 @@ fn scrub_line(scrub: &ScrubStatus) -> String {
     }
 }
 
+fn compaction_line(compaction: &CompactionStatus) -> String {
+    let CompactionStatus { began, packs, wanted, done, waiting, .. } = compaction;
+    let dead = compaction.dead_bytes / 1000;
+    let why = match compaction.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    format!(
+        "compaction: last pass {began}: {packs} packs with {dead} kB dead, {done} of {wanted} \
+         written anew, {waiting} wait{why}; {} packs retired so far",
+        compaction.packs_retired
+    )
+}
+
 fn table(status: &Status) -> Result<String> {
     let mut text = String::new();
     let writes = if status.takes_writes { "takes writes" } else { "READS ONLY" };
@@ -47,6 +61,9 @@ fn table(status: &Status) -> Result<String> {
     )?;
     if let Some(scrub) = &status.scrub {
         writeln!(text, "{}\n", scrub_line(scrub))?;
+    }
+    if let Some(compaction) = &status.compaction {
+        writeln!(text, "{}\n", compaction_line(compaction))?;
     }
     writeln!(
         text,

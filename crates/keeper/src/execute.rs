@@ -11,7 +11,7 @@ use crate::busy::Busy;
 use crate::plan::{ListedBlob, Plan, may_delete, plan_listed};
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
-use havre_catalog::{BlobRow, Catalog, CatalogError, ShardMove};
+use havre_catalog::{BlobRow, Catalog, CatalogError, JobRow, ShardMove};
 use havre_codec::{BlobKeys, Layout, SHARD_HEADER_BYTES, shard};
 use havre_model::limits::SITE_LIST_PAGE_MAX;
 use havre_model::{BlobId, BlobName, ChainId, ShardIndex};
@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// Garbage blobs looked up at a time.
 const GARBAGE_PAGE: usize = 256;
+/// The name of the job in the catalog.
+const JOB: &str = "collect";
 /// Deletions under way at once.
 const DELETES_MAX: usize = 16;
 
@@ -29,8 +31,12 @@ pub trait HeldBlobs: Send + Sync {
     /// Whether somebody holds `blob` now.
     fn holds(&self, blob: BlobId) -> bool;
 
-    /// Shards of `blob` are elsewhere now: whoever begins to read it asks the catalog.
+    /// Shards of `blob` are elsewhere now, or all of it is: whoever begins to read it asks the
+    /// catalog.
     fn moved(&self, blob: BlobId);
+
+    /// Holds `blob`, which is being written, until what is returned is dropped.
+    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync>;
 }
 
 /// What a pass did.
@@ -75,6 +81,9 @@ impl Collector {
     /// When the catalog fails. Sites that fail are in the report.
     pub async fn collect(&self) -> Result<GcReport, CatalogError> {
         let mut report = GcReport::default();
+        // Whatever made garbage of a pack is on stable storage before a shard of it goes: a catalog
+        // that forgot it in a power cut would look for it at the sites.
+        self.catalog.put_job(JobRow { name: JOB.to_owned(), state: Vec::new() }).await?;
         self.collect_garbage(&mut report).await?;
         let chains = self.catalog.chains().await?;
         let own = chains.into_iter().filter(|state| state.gateway.is_some());
@@ -257,7 +266,7 @@ impl Collector {
             && self.catalog.move_shards(blob, vec![shift]).await?
         {
             tracing::info!(%blob, site = site.name(), "a shard was found at another site");
-            self.held.moved(blob);
+            self.held.moved(row.named());
             report.strays_adopted += 1;
         }
         Ok(())

@@ -1,26 +1,31 @@
-//! Works on blobs at the sites without being able to read them: repair, relocation, scrub and
-//! garbage collection.
+//! Works on blobs at the sites without being able to read them: repair, relocation, scrub,
+//! compaction, re-dispersal and garbage collection.
 //!
 //! **Invariant.** This crate reaches no customer key: `layers.toml` proves that it links neither
 //! `seal` nor `engine`. A blob is deleted only when no version, part, writer or reader needs it
 //! (I6).
 //!
-//! **Deliberately absent.** Compaction of packs, until its issue.
+//! **Deliberately absent.** Writing chains and opening records: what compaction carries is written by
+//! whoever implements [`Rewriter`].
 //!
 //! **Crash.** A pass that dies is begun again; deleting twice is deleting once.
 
 mod busy;
+pub mod compact;
 pub mod estimate;
 pub mod execute;
 pub mod plan;
 mod rebuild;
+pub mod redisperse;
 pub mod relocate;
 pub mod repair;
 pub mod scrub;
 mod throttle;
 
 pub use busy::Busy;
+pub use compact::{Compaction, Compactor, Rewriter};
 pub use execute::{Collector, GcReport, HeldBlobs, shards_listed};
+pub use redisperse::{Redispersal, Redisperser};
 pub use relocate::{Relocation, Relocator};
 pub use repair::{RepairReport, Repairer};
 pub use scrub::{Depth, Scrub, Scrubber};

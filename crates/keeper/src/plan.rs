@@ -1,4 +1,5 @@
-//! Decides what to do with a shard that a site lists, and what a blob misses. Pure.
+//! Decides what to do with a shard that a site lists, what a blob misses, and which packs are worth
+//! writing anew. Pure.
 //!
 //! **Invariant.** What the catalog needs, or somebody holds, is left alone (I6).
 //!
@@ -7,8 +8,9 @@
 //!
 //! **Crash.** Nothing is kept.
 
-use havre_catalog::{BlobRow, BlobState};
-use havre_model::{ShardIndex, SiteId};
+use havre_catalog::{BlobRow, BlobState, PackRow};
+use havre_codec::pack::PACK_HEADER_BYTES;
+use havre_model::{Geometry, ShardIndex, SiteId};
 
 /// What is known of a blob that a site lists.
 ///
@@ -67,6 +69,54 @@ pub fn spare(row: &BlobRow) -> usize {
     (row.stored.count_ones() as usize).saturating_sub(row.geometry.data())
 }
 
+/// A pack of which fewer bytes count is small: it costs as many files and requests as a large one.
+const SMALL_BYTES: u64 = 128 * 1024;
+
+/// What is known of a pack beside its row.
+#[derive(Clone, Copy, Debug)]
+pub struct Chance {
+    /// Whether it is the last of its chain: the next one names it.
+    pub is_last: bool,
+    /// Whether whatever is dead has to go, be it ever so little.
+    pub thorough: bool,
+    /// The geometry of its policy today; `None` when it is under none by name.
+    pub geometry: Option<Geometry>,
+}
+
+/// What it is worth to write a pack anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// Nothing, or it cannot be done now.
+    Nothing,
+    /// One file less at each site.
+    Little,
+    /// So many bytes, before dispersal.
+    Gain(u64),
+    /// It has to be.
+    Must,
+}
+
+/// Decides about a pack.
+#[must_use]
+pub fn worth(pack: &PackRow, chance: &Chance) -> Worth {
+    let row = &pack.blob;
+    // What misses a shard is repaired first: its successor would not be safer than it is.
+    if chance.is_last || !pack.is_listed || row.state != BlobState::Whole {
+        return Worth::Nothing;
+    }
+    if chance.geometry.is_some_and(|geometry| geometry != row.geometry) {
+        return Worth::Must;
+    }
+    let records = row.bytes.saturating_sub(PACK_HEADER_BYTES as u64);
+    let alive = records.saturating_sub(pack.dead_bytes);
+    match pack.dead_bytes {
+        dead if dead > 0 && chance.thorough => Worth::Must,
+        dead if dead * 2 >= records && dead > 0 => Worth::Gain(dead),
+        _ if alive < SMALL_BYTES => Worth::Little,
+        _ => Worth::Nothing,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +134,8 @@ mod tests {
             stored: 0,
             state,
             policy: None,
+            extent: None,
+            bucket: None,
         }
     }
 
@@ -103,6 +155,45 @@ mod tests {
         ] {
             let listed = ListedBlob { held, site, row };
             assert_eq!(plan_listed(listed), plan, "{held} {}", row.is_some());
+        }
+    }
+
+    #[track_caller]
+    fn check_worth(bytes: u64, dead_bytes: u64, change: impl Fn(&mut PackRow, &mut Chance), is: Worth) {
+        let mut pack = PackRow {
+            blob: BlobRow { bytes, ..row(BlobState::Whole) },
+            dead_bytes,
+            order: None,
+            is_listed: true,
+        };
+        let mut chance =
+            Chance { is_last: false, thorough: false, geometry: Geometry::new(1, 0).ok() };
+        change(&mut pack, &mut chance);
+        assert_eq!(worth(&pack, &chance), is);
+    }
+
+    #[test]
+    fn packs_are_written_anew_when_half_of_them_is_dead_or_they_are_small() {
+        const MIB: u64 = 1 << 20;
+        let nothing = |_: &mut PackRow, _: &mut Chance| {};
+        check_worth(4 * MIB, 0, nothing, Worth::Nothing);
+        check_worth(4 * MIB, MIB, nothing, Worth::Nothing);
+        check_worth(4 * MIB, 2 * MIB, nothing, Worth::Gain(2 * MIB));
+        check_worth(1000, 0, nothing, Worth::Little);
+        check_worth(PACK_HEADER_BYTES as u64, 0, nothing, Worth::Little);
+        check_worth(4 * MIB, 1, |_, chance| chance.thorough = true, Worth::Must);
+        check_worth(4 * MIB, 0, |_, chance| chance.thorough = true, Worth::Nothing);
+        check_worth(4 * MIB, 0, |_, it| it.geometry = Geometry::new(2, 1).ok(), Worth::Must);
+        check_worth(4 * MIB, 0, |_, it| it.geometry = None, Worth::Nothing);
+    }
+
+    #[test]
+    fn the_last_pack_what_misses_shards_and_what_nobody_knows_are_left_alone() {
+        let dead = 4 << 20;
+        check_worth(dead, dead, |_, chance| chance.is_last = true, Worth::Nothing);
+        check_worth(dead, dead, |pack, _| pack.is_listed = false, Worth::Nothing);
+        for state in [BlobState::Incomplete, BlobState::BelowGuarantee, BlobState::Garbage] {
+            check_worth(dead, dead, |pack, _| pack.blob.state = state, Worth::Nothing);
         }
     }
 

@@ -13,11 +13,11 @@
 use bytes::{Bytes, BytesMut};
 use futures::future;
 use havre_catalog::BlobRow;
-use havre_codec::{BlobKeys, ErasureCode, Layout, SHARD_HEADER_BYTES};
+use havre_codec::{BlobKeys, ErasureCode, Layout, SHARD_HEADER_BYTES, shard};
 use havre_model::limits::SHARDS_PER_BLOB_MAX;
-use havre_model::{BlobName, ShardIndex};
+use havre_model::{BlobName, ShardIndex, SiteId};
 use havre_policy::Permit;
-use havre_sites::{Guarded, ShardWriter, SiteError, SiteErrorKind};
+use havre_sites::{Fleet, Guarded, ShardWriter, SiteError, SiteErrorKind};
 use std::ops::Range;
 
 /// Bytes of one shard that are read, decoded and sent together.
@@ -75,9 +75,7 @@ pub(crate) async fn rebuild(
         done.too_few = true;
         return done;
     };
-    let keys = BlobKeys::new(&row.secret, row.blob(), geometry, row.chunk_bytes);
-    let mut reader =
-        Reader { name: row.name, layout, keys, sources: sources.into_iter().map(Some).collect() };
+    let mut reader = Reader::new(row, layout, sources);
     let code = ErasureCode::new(geometry);
     let mut sinks = Vec::with_capacity(targets.len());
     for target in targets {
@@ -122,12 +120,87 @@ pub(crate) async fn rebuild(
 /// Opened chunks of one shard, one behind the other in the places that the layout gives them.
 type Opened = (ShardIndex, BytesMut);
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     name: BlobName,
     layout: Layout,
     keys: BlobKeys,
     /// `None` for one that was found bad or did not answer.
     sources: Vec<Option<Source<'a>>>,
+    /// The next stripe of [`Reader::next_window`].
+    next: u64,
+    code: ErasureCode,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads a blob from these shards, of which the first are read first.
+    pub(crate) fn new(row: &BlobRow, layout: Layout, sources: Vec<Source<'a>>) -> Self {
+        let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
+        let (sources, code) =
+            (sources.into_iter().map(Some).collect(), ErasureCode::new(row.geometry));
+        Self { name: row.name, layout, keys, sources, next: 0, code }
+    }
+
+    /// The blob's next bytes, a window of stripes; `None` behind the last.
+    ///
+    /// # Errors
+    /// When fewer than `k` shards give authentic chunks.
+    pub(crate) async fn next_window(&mut self) -> Result<Option<BytesMut>, &'static str> {
+        if self.next >= self.layout.stripes() {
+            return Ok(None);
+        }
+        let window = (WINDOW_BYTES / self.layout.chunk_bytes()).max(1) as u64;
+        let stripes = self.next..self.layout.stripes().min(self.next + window);
+        self.next = stripes.end;
+        let mut done = Rebuilt::default();
+        let chunks = self.read(&stripes, &mut done).await.ok_or("too few shards can be read")?;
+        let mut bytes = BytesMut::new();
+        for stripe in stripes.clone() {
+            self.stripe(stripe, &stripes, &chunks, &mut bytes);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Adds the bytes of one stripe.
+    fn stripe(
+        &self,
+        stripe: u64,
+        stripes: &Range<u64>,
+        chunks: &[Opened],
+        bytes: &mut BytesMut,
+    ) {
+        let (chunk_len, from) = (self.layout.chunk_len(stripe), self.place(stripes, stripe).start);
+        let chunk = from..from + chunk_len;
+        let available: Vec<(ShardIndex, &[u8])> =
+            chunks.iter().map(|(index, bytes)| (*index, &bytes[chunk.clone()])).collect();
+        let data: Vec<ShardIndex> =
+            self.layout.geometry().indices().take(self.layout.geometry().data()).collect();
+        let missing: Vec<ShardIndex> = data
+            .iter()
+            .filter(|index| available.iter().all(|(there, _)| there != *index))
+            .copied()
+            .collect();
+        let mut made: Vec<BytesMut> =
+            missing.iter().map(|_| BytesMut::zeroed(chunk_len)).collect();
+        let mut out: [&mut [u8]; SHARDS_PER_BLOB_MAX] = Default::default();
+        for (slot, bytes) in out.iter_mut().zip(&mut made) {
+            *slot = &mut bytes[..];
+        }
+        if !missing.is_empty() {
+            self.code.reconstruct(&available, &missing, &mut out[..missing.len()]);
+        }
+        let begin = bytes.len();
+        for index in data {
+            match missing.iter().position(|it| *it == index) {
+                Some(at) => bytes.extend_from_slice(&made[at]),
+                None => {
+                    let there = available.iter().find(|(there, _)| *there == index);
+                    bytes.extend_from_slice(there.expect("it is not missing").1);
+                }
+            }
+        }
+        // What the last stripe's chunks are padded with.
+        bytes.truncate(begin + self.layout.stripe_len(stripe));
+    }
 }
 
 impl Reader<'_> {
@@ -241,7 +314,7 @@ impl Reader<'_> {
 }
 
 /// A shard on its way to its site.
-struct Sink<'a> {
+pub(crate) struct Sink<'a> {
     name: BlobName,
     index: ShardIndex,
     site: &'a Guarded,
@@ -255,7 +328,12 @@ enum State {
 }
 
 impl<'a> Sink<'a> {
-    async fn begin(name: BlobName, shard_bytes: u64, target: Target<'a>, header: Bytes) -> Self {
+    /// Why its site takes no more of it.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.state.as_ref().err().map(ToString::to_string)
+    }
+
+    pub(crate) async fn begin(name: BlobName, shard_bytes: u64, target: Target<'a>, header: Bytes) -> Self {
         let Target { index, site, permit } = target;
         debug_assert_eq!(header.len(), SHARD_HEADER_BYTES);
         let state = if shard_bytes <= PUT_BYTES_MAX {
@@ -269,7 +347,7 @@ impl<'a> Sink<'a> {
         Self { name, index, site, state }
     }
 
-    async fn write(&mut self, bytes: Bytes) {
+    pub(crate) async fn write(&mut self, bytes: Bytes) {
         let written = match &mut self.state {
             Ok(State::Whole(_, shard)) => {
                 shard.extend_from_slice(&bytes);
@@ -284,16 +362,37 @@ impl<'a> Sink<'a> {
         }
     }
 
-    async fn finish(self) -> Result<(), SiteError> {
+    pub(crate) async fn finish(self) -> Result<(), SiteError> {
         match self.state? {
             State::Whole(permit, shard) => self.site.put(permit, &self.name, shard.freeze()).await,
             State::Stream(writer) => writer.finish().await,
         }
     }
 
-    async fn abort(self) {
+    pub(crate) async fn abort(self) {
         if let Ok(State::Stream(writer)) = self.state {
             writer.abort().await;
         }
     }
+}
+
+/// Whether a site gives the header and the last chunk of a shard back.
+pub(crate) async fn reads_back(
+    fleet: &Fleet,
+    row: &BlobRow,
+    index: ShardIndex,
+    site: SiteId,
+) -> bool {
+    let Some((_, site)) = fleet.by_id(site) else { return false };
+    let Some(layout) = Layout::checked(row.geometry, row.chunk_bytes, row.bytes) else {
+        return false;
+    };
+    let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
+    let header = site.read(&row.name, 0..SHARD_HEADER_BYTES as u64).await;
+    let header = header.ok().and_then(|bytes| shard::parse_header(&bytes, row.blob()).ok());
+    let is_it = header
+        .is_some_and(|header| header.index() == index && shard::verify_header(&keys, &header));
+    let last = layout.stripes() - 1;
+    let chunk = site.read(&row.name, layout.sealed_chunk_range(last)).await;
+    is_it && chunk.is_ok_and(|mut chunk| keys.open_chunk(index, last, true, &mut chunk).is_ok())
 }

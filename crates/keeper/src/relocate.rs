@@ -14,12 +14,12 @@
 //! pass; a blob that was not moved is found again.
 
 use crate::busy::Busy;
-use crate::rebuild::{Rebuilt, Source, Target, bit, rebuild};
+use crate::rebuild::{Rebuilt, Source, Target, bit, reads_back, rebuild};
 use crate::throttle::Throttle;
 use crate::{HeldBlobs, sources};
 use futures::future;
 use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError, JobRow, Leftover, ShardMove};
-use havre_codec::{BlobKeys, Layout, SHARD_HEADER_BYTES, shard};
+use havre_codec::Layout;
 use havre_model::ports::Ports;
 use havre_model::{BlobId, SiteId, SiteSet};
 use havre_policy::{Arrangement, Permit, PlaceError, PlacementPolicy};
@@ -340,7 +340,7 @@ impl Relocator {
         if !self.catalog.move_shards(blob, moves).await? {
             return Ok(Fate::Waits { read });
         }
-        self.held.moved(blob);
+        self.held.moved(row.named());
         let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);
         let stored = layout.map_or(0, |layout| layout.shard_bytes()) * shards;
         metrics::counter!("havre_relocated_shards_total").increment(shards);
@@ -365,26 +365,9 @@ impl Relocator {
         }
         let mut checks = Vec::with_capacity(moves.len());
         for shift in moves {
-            checks.push(self.reads_back(row, shift));
+            checks.push(reads_back(&self.fleet, row, shift.index, shift.to));
         }
         future::join_all(checks).await.into_iter().all(|good| good)
-    }
-
-    /// Reads the header and the last chunk of a new shard back.
-    async fn reads_back(&self, row: &BlobRow, shift: &ShardMove) -> bool {
-        let Some((_, site)) = self.fleet.by_id(shift.to) else { return false };
-        let Some(layout) = Layout::checked(row.geometry, row.chunk_bytes, row.bytes) else {
-            return false;
-        };
-        let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
-        let header = site.read(&row.name, 0..SHARD_HEADER_BYTES as u64).await;
-        let header = header.ok().and_then(|bytes| shard::parse_header(&bytes, row.blob()).ok());
-        let is_it = header.is_some_and(|header| {
-            header.index() == shift.index && shard::verify_header(&keys, &header)
-        });
-        let last = layout.stripes() - 1;
-        let chunk = site.read(&row.name, layout.sealed_chunk_range(last)).await;
-        is_it && chunk.is_ok_and(|mut it| keys.open_chunk(shift.index, last, true, &mut it).is_ok())
     }
 
     /// Deletes what is left over where nobody may still look for it.
@@ -462,12 +445,14 @@ pub(crate) fn policy_at<'a>(
 ) -> Option<&'a PlacementPolicy> {
     let named = row.policy.as_deref();
     let fits = |policy: &&PlacementPolicy| policy.geometry() == row.geometry;
-    policies.iter().filter(fits).find(|it| Some(it.name()) == named).or_else(|| {
-        let sites: SiteSet = positions.iter().flatten().copied().collect();
-        let strictness =
-            |policy: &&PlacementPolicy| (sites.is_subset(policy.eligible()), policy.strictness());
-        policies.iter().filter(fits).max_by_key(strictness)
-    })
+    if let Some(policy) = policies.iter().find(|it| Some(it.name()) == named) {
+        // One that has another geometry by now disperses the blob anew instead.
+        return Some(policy).filter(fits);
+    }
+    let sites: SiteSet = positions.iter().flatten().copied().collect();
+    let strictness =
+        |policy: &&PlacementPolicy| (sites.is_subset(policy.eligible()), policy.strictness());
+    policies.iter().filter(fits).max_by_key(strictness)
 }
 
 /// Where the catalog has each shard; `None` for sites that are configured no longer.

@@ -33,6 +33,8 @@ pub const INLINE_BYTES_MAX: usize = 256 * 1024;
 pub const RECORD_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// The reason given for an exclusion, and the name of who is excluded.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// Runs of retired packs that one record tells of.
+pub const RETIRED_RUNS_MAX: usize = 1024;
 /// Sum of the records of one pack.
 pub const PACK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records of one pack.

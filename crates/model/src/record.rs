@@ -12,8 +12,11 @@
 
 use crate::limits::{
     INLINE_BYTES_MAX, KEY_BYTES_MAX, PARTS_MAX, REASON_BYTES_MAX, RECORD_BYTES_MAX,
+    RETIRED_RUNS_MAX,
 };
-use crate::{BlobId, BucketId, Geometry, Seq, SiteId, TenantId, Timestamp, UploadId, VersionId};
+use crate::{
+    BlobId, BucketId, ChainId, Geometry, Seq, SiteId, TenantId, Timestamp, UploadId, VersionId,
+};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -158,6 +161,61 @@ pub enum Record {
     UploadAborted(UploadAborted),
     /// A party or a site was excluded from holding shards, or admitted again.
     Exclusion(ExclusionRecord),
+    /// Packs were retired: whatever in them still counts stands in other packs.
+    Retired(RetiredRecord),
+    /// The bytes of an extent were dispersed anew, under another geometry or policy.
+    Redispersed(RedispersedRecord),
+}
+
+/// An extent's bytes in another blob: objects go on naming the extent as they did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedispersedRecord {
+    /// The blob by which objects and parts name the extent.
+    pub extent: BlobId,
+    /// Where its bytes are now, sealed as they were; of as many bytes.
+    pub to: Extent,
+    /// The placement policy that it is under now.
+    pub policy: String,
+}
+
+/// Packs that say nothing any more, although sites may still show them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredRecord {
+    /// Runs of them, at most [`RETIRED_RUNS_MAX`].
+    pub runs: Vec<RetiredRun>,
+}
+
+/// Packs of one chain, one behind the other, all of them retired: who follows the chain goes from
+/// `before` to `end` without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredRun {
+    /// The chain.
+    pub chain: ChainId,
+    /// Number of the first of them.
+    pub first: u64,
+    /// Number of the last of them.
+    pub last: u64,
+    /// What the first of them names: the pack before the run; zeros at the begin of the chain.
+    pub before: PackEnd,
+    /// How the last of them is named by the pack behind the run.
+    pub end: PackEnd,
+}
+
+impl RetiredRun {
+    /// Whether the pack of this number is one of them, or was off the chain between them.
+    #[must_use]
+    pub fn covers(&self, chain: ChainId, number: u64) -> bool {
+        self.chain == chain && (self.first..=self.last).contains(&number)
+    }
+}
+
+/// A pack by its blob and by the hash of its frame, as its successor names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackEnd {
+    /// The blob.
+    pub blob: BlobId,
+    /// SHA-256 of the frame.
+    pub hash: [u8; 32],
 }
 
 /// Who may hold no shards any more: the packs say it, so that a gateway on a blank machine knows.
@@ -217,6 +275,10 @@ pub enum Versioning {
     /// Writes replace the null version; older versions stay.
     Suspended,
 }
+
+/// The name of a bucket's setting that counts how often its placement policy was changed: `u32`,
+/// little-endian.
+pub const POLICY_CHANGES: &str = "policy-changes";
 
 /// One epoch of a bucket's key, wrapped by its tenant's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -571,6 +633,22 @@ fn check_limits(record: &Record, inline: &[u8]) -> Result<(), RecordError> {
             }
             0
         }
+        Record::Redispersed(redispersed) => {
+            check_extent(&redispersed.to)?;
+            if redispersed.policy.len() > REASON_BYTES_MAX {
+                return Err(RecordError::OutOfLimit("a policy's name"));
+            }
+            0
+        }
+        Record::Retired(retired) => {
+            if retired.runs.len() > RETIRED_RUNS_MAX {
+                return Err(RecordError::OutOfLimit("runs of retired packs"));
+            }
+            if retired.runs.iter().any(|run| run.first == 0 || run.first > run.last) {
+                return Err(RecordError::OutOfLimit("numbers of retired packs"));
+            }
+            0
+        }
         _ => 0,
     };
     if inline_expected != inline.len() as u64 || inline.len() > INLINE_BYTES_MAX {
@@ -583,10 +661,14 @@ fn check_part(part: &Part) -> Result<(), RecordError> {
     if part.number > PARTS_MAX {
         return Err(RecordError::OutOfLimit("part number"));
     }
-    if part.extents.iter().any(|extent| extent.sites.len() != extent.geometry.total()) {
-        return Err(RecordError::OutOfLimit("sites of an extent"));
+    part.extents.iter().try_for_each(check_extent)
+}
+
+fn check_extent(extent: &Extent) -> Result<(), RecordError> {
+    match extent.sites.len() == extent.geometry.total() {
+        true => Ok(()),
+        false => Err(RecordError::OutOfLimit("sites of an extent")),
     }
-    Ok(())
 }
 
 #[cfg(test)]

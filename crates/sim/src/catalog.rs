@@ -18,11 +18,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use havre_catalog::{
     AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ExclusionRow,
-    JobRow, Leftover, ListPage, ListQuery, PartRow, ShardMove, SqliteCatalog, TenantRow, UploadRow,
-    UploadsPage, UploadsQuery, VersionRow,
+    JobRow, Leftover, ListPage, ListQuery, PackPlace, PackRow, PackedRecord, PartRow, ShardMove,
+    SqliteCatalog, TenantRow, UploadRow, UploadsPage, UploadsQuery, VersionRow,
 };
-use havre_model::record::ObjectKey;
-use havre_model::{BlobId, BucketId, ChainId, SiteId, TenantId, UploadId, VersionId};
+use havre_model::record::{ObjectKey, RetiredRun};
+use havre_model::{BlobId, BucketId, ChainId, Seq, SiteId, TenantId, UploadId, VersionId};
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ enum Change {
     Move(BlobId, Vec<ShardMove>),
     ForgetLeftover(Leftover),
     Job(JobRow),
+    DropEnds(Seq),
     Forget(BlobId),
     Reserve(u64),
     OpenChain(String, String, ChainId),
@@ -58,6 +59,7 @@ impl Change {
                 | Self::Intend(..)
                 | Self::Move(..)
                 | Self::ForgetLeftover(_)
+                | Self::DropEnds(_)
         )
     }
 
@@ -71,6 +73,7 @@ impl Change {
             Self::Move(blob, moves) => catalog.move_shards(blob, moves).await.map(drop),
             Self::ForgetLeftover(leftover) => catalog.forget_leftover(leftover).await,
             Self::Job(job) => catalog.put_job(job).await,
+            Self::DropEnds(settled) => catalog.drop_ends(settled).await.map(drop),
             Self::Forget(blob) => catalog.forget_blob(blob).await.map(drop),
             Self::Reserve(count) => catalog.reserve_seqs(count).await.map(drop),
             Self::OpenChain(gateway, policy, proposed) => {
@@ -268,9 +271,24 @@ impl Catalog for SimCatalog {
         self.catalog.buckets(tenant, after, prefix, limit).await
     }
 
+    async fn bucket(&self, bucket: BucketId) -> Result<Option<BucketRow>> {
+        self.pause().await;
+        self.catalog.bucket(bucket).await
+    }
+
     async fn all_buckets(&self) -> Result<Vec<BucketRow>> {
         self.pause().await;
         self.catalog.all_buckets().await
+    }
+
+    async fn places(
+        &self,
+        bucket: BucketId,
+        after: Option<(ObjectKey, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(ObjectKey, Seq, PackPlace)>> {
+        self.pause().await;
+        self.catalog.places(bucket, after, limit).await
     }
 
     async fn bucket_is_empty(&self, bucket: BucketId) -> Result<bool> {
@@ -321,6 +339,11 @@ impl Catalog for SimCatalog {
     async fn blob(&self, blob: BlobId) -> Result<Option<BlobRow>> {
         self.pause().await;
         if self.hides_blobs { Ok(None) } else { self.catalog.blob(blob).await }
+    }
+
+    async fn extent(&self, named: BlobId) -> Result<Option<BlobRow>> {
+        self.pause().await;
+        self.catalog.extent(named).await
     }
 
     async fn blobs(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobRow>> {
@@ -374,6 +397,33 @@ impl Catalog for SimCatalog {
             async move { catalog.forget_leftover(leftover).await }.boxed()
         };
         self.change(Change::ForgetLeftover(leftover), work).await
+    }
+
+    async fn packs(&self, after: Option<(ChainId, u64)>, limit: usize) -> Result<Vec<PackRow>> {
+        self.pause().await;
+        self.catalog.packs(after, limit).await
+    }
+
+    async fn pack_contents(&self, blob: BlobId) -> Result<Option<Vec<PackedRecord>>> {
+        self.pause().await;
+        self.catalog.pack_contents(blob).await
+    }
+
+    async fn place_of(&self, seq: Seq) -> Result<Option<PackPlace>> {
+        self.pause().await;
+        self.catalog.place_of(seq).await
+    }
+
+    async fn drop_ends(&self, settled: Seq) -> Result<u64> {
+        self.change(Change::DropEnds(settled), move |catalog| {
+            async move { catalog.drop_ends(settled).await }.boxed()
+        })
+        .await
+    }
+
+    async fn retired(&self, chain: ChainId) -> Result<Vec<RetiredRun>> {
+        self.pause().await;
+        self.catalog.retired(chain).await
     }
 
     async fn exclusions(&self) -> Result<Vec<ExclusionRow>> {

@@ -465,6 +465,10 @@ impl HeldBlobs for InFlight {
     fn moved(&self, blob: BlobId) {
         self.0.shards_moved(blob);
     }
+
+    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync> {
+        self.0.hold(blob)
+    }
 }
 
 /// Sites can be excluded by name, `s0` and so on.

@@ -10,9 +10,9 @@
 
 use super::change::Change;
 use super::stored::{Result, execute, exists, one, present, seq_column};
-use super::{blobs, chains, tenants, uploads, versions};
+use super::{blobs, chains, packs, tenants, uploads, versions};
 use crate::{AppliedPack, AppliedRecord, CatalogError, PackPlace};
-use havre_model::record::Record;
+use havre_model::record::{Record, SequencedRecord};
 use havre_model::{BucketId, Seq};
 use rusqlite::Connection;
 
@@ -29,9 +29,19 @@ pub(super) fn apply(change: &mut Change<'_>, pack: &AppliedPack) -> Result<()> {
         return Ok(());
     }
     change.policy = chains::policy(change.conn, pack.chain)?;
+    change.order = pack.order;
+    if packs::is_retired(change, pack.chain, pack.number)? {
+        return blobs::register_retired(change, pack);
+    }
     blobs::register_pack(change, pack)?;
-    for record in &pack.records {
-        apply_record(change, pack, record)?;
+    packs::list(change, pack)?;
+    for applied in &pack.records {
+        let (offset, len) = (applied.offset, applied.len);
+        let place = PackPlace { blob: pack.pack.blob(), offset, len };
+        if !apply_record(change, pack, applied, place)? {
+            let SequencedRecord { seq, record } = &applied.record;
+            packs::bury_new(change, *seq, &place, record)?;
+        }
     }
     if let Some(last) = last_seq(pack)? {
         execute(change.conn, RAISE_SEQ_LIMIT, [last + 1])?;
@@ -42,33 +52,63 @@ pub(super) fn apply(change: &mut Change<'_>, pack: &AppliedPack) -> Result<()> {
     Ok(())
 }
 
-/// The highest sequence number of a pack.
+/// The highest sequence number of a pack, its own order included.
 pub(super) fn last_seq(pack: &AppliedPack) -> Result<Option<i64>> {
-    pack.records.iter().map(|applied| applied.record.seq).max().map(seq_column).transpose()
+    let seqs = pack.records.iter().map(|applied| applied.record.seq);
+    let last = seqs.chain([pack.order]).max().filter(|last| *last > Seq::default());
+    last.map(seq_column).transpose()
 }
 
+/// Applies a record; whether it counts where it stands in this pack.
 fn apply_record(
     change: &mut Change<'_>,
     pack: &AppliedPack,
     applied: &AppliedRecord,
-) -> Result<()> {
+    place: PackPlace,
+) -> Result<bool> {
     let seq = applied.record.seq;
     let below = pack.below_guarantee;
-    let place = PackPlace { blob: pack.pack.blob(), offset: applied.offset, len: applied.len };
-    match &applied.record.record {
+    let record = &applied.record.record;
+    let counts = match record {
+        Record::Object(object) => {
+            let counts = versions::put_object(change, seq, place, object, below)?;
+            if let Some(upload) = object.completes {
+                uploads::end(change, seq, upload)?;
+                if !counts && !change.bucket_ended(object.bucket)? {
+                    packs::place_completed(change, seq_column(seq)?, &place, object.bucket)?;
+                }
+            }
+            return Ok(counts);
+        }
+        Record::DeleteMarker(marker) => return versions::put_marker(change, seq, place, marker),
+        _ => match packs::copy(change, seq, &place)? {
+            Some(counts) => return Ok(counts),
+            None => apply_other(change, seq, record, below)?,
+        },
+    };
+    if counts {
+        packs::place(change, seq, &place, record)?;
+    }
+    Ok(counts)
+}
+
+/// Applies a record that is no version and does not count yet; whether it does now.
+fn apply_other(change: &mut Change<'_>, seq: Seq, record: &Record, below: bool) -> Result<bool> {
+    match record {
         Record::Tenant(record) => tenants::put_tenant(change, seq, record),
         Record::Bucket(record) => tenants::put_bucket(change, seq, record),
-        Record::BucketDeleted(record) => end_bucket(change, seq, record.bucket),
-        Record::Object(record) => {
-            versions::put_object(change, seq, place, record, below)?;
-            record.completes.map_or(Ok(()), |upload| uploads::end(change, seq, upload))
-        }
+        Record::BucketDeleted(record) => end_bucket(change, seq, record.bucket).map(|()| true),
         Record::Tombstone(record) => versions::end_version(change, seq, record),
-        Record::DeleteMarker(record) => versions::put_marker(change, seq, place, record),
         Record::Upload(record) => uploads::begin(change, seq, record),
         Record::Part(record) => uploads::put_part(change, seq, record, below),
-        Record::UploadAborted(record) => uploads::end(change, seq, record.upload),
+        Record::UploadAborted(record) => {
+            uploads::end(change, seq, record.upload)?;
+            Ok(!change.bucket_ended(record.bucket)?)
+        }
         Record::Exclusion(record) => tenants::put_exclusion(change, seq, record),
+        Record::Retired(record) => packs::retire(change, seq, record),
+        Record::Redispersed(record) => blobs::redisperse(change, seq, record, below),
+        Record::Object(_) | Record::DeleteMarker(_) => Ok(false),
     }
 }
 
@@ -76,7 +116,8 @@ fn apply_record(
 fn end_bucket(change: &mut Change<'_>, seq: Seq, bucket: BucketId) -> Result<()> {
     tenants::end_bucket(change, bucket)?;
     uploads::end_bucket(change, seq, bucket)?;
-    versions::end_bucket(change, bucket)
+    versions::end_bucket(change, bucket)?;
+    packs::unplace_ends(change, bucket)
 }
 
 fn forget_ends(conn: &Connection, below: i64) -> Result<()> {

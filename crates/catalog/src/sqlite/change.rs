@@ -8,7 +8,7 @@
 //! **Crash.** A change that is not committed did not happen.
 
 use super::stored::{Result, execute, exists, one, present};
-use havre_model::{BucketId, UploadId};
+use havre_model::{BucketId, Seq, UploadId};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ const ADD: &str = "UPDATE totals SET tenants = tenants + $1, buckets = buckets +
      incomplete = incomplete + $10, below_guarantee = below_guarantee + $11";
 const RECOVERING: &str = "SELECT recovering FROM state";
 const ANY_TOMBSTONE: &str = "SELECT 1 FROM tombstone LIMIT 1";
+const ANY_REDISPERSED: &str = "SELECT 1 FROM blob WHERE extent IS NOT NULL LIMIT 1";
 const BUCKET_ENDED: &str = "SELECT 1 FROM ended_bucket WHERE bucket = $1";
 const UPLOAD_ENDED: &str = "SELECT 1 FROM ended_upload WHERE upload = $1";
 
@@ -48,6 +49,12 @@ pub(super) struct Change<'c> {
     pub(super) tombstones: bool,
     /// The policy of the pack that is being applied.
     pub(super) policy: Option<String>,
+    /// The order of the pack that is being applied.
+    pub(super) order: Seq,
+    /// The bucket of the record that is being applied.
+    pub(super) bucket: Option<BucketId>,
+    /// Whether any extent was dispersed anew: most of the time none was, and a look is saved.
+    pub(super) redispersed: bool,
     ended_buckets: BTreeMap<BucketId, bool>,
 }
 
@@ -60,6 +67,9 @@ impl<'c> Change<'c> {
             recovering: is_recovering(conn)?,
             tombstones: exists(conn, ANY_TOMBSTONE, [])?,
             policy: None,
+            order: Seq::default(),
+            bucket: None,
+            redispersed: exists(conn, ANY_REDISPERSED, [])?,
             ended_buckets: BTreeMap::new(),
         })
     }

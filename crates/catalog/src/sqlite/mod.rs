@@ -14,6 +14,7 @@ mod chains;
 mod change;
 mod moves;
 mod open;
+mod packs;
 mod stored;
 mod tenants;
 mod uploads;
@@ -22,13 +23,14 @@ mod writer;
 
 use crate::{
     AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ExclusionRow,
-    JobRow, Leftover, ListPage, ListQuery, OpenError, PartRow, ShardMove, TenantRow, UploadRow,
+    JobRow, Leftover, ListPage, ListQuery, OpenError, PackPlace, PackRow, PackedRecord, PartRow,
+    ShardMove, TenantRow, UploadRow,
     UploadsPage, UploadsQuery, VersionRow,
 };
 use async_trait::async_trait;
 use change::Change;
-use havre_model::record::ObjectKey;
-use havre_model::{BlobId, BucketId, ChainId, SiteId, TenantId, UploadId, VersionId};
+use havre_model::record::{ObjectKey, RetiredRun};
+use havre_model::{BlobId, BucketId, ChainId, Seq, SiteId, TenantId, UploadId, VersionId};
 use open::Content;
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -419,6 +421,10 @@ impl Catalog for SqliteCatalog {
         self.point(|conn| tenants::bucket_by_name(conn, name))
     }
 
+    async fn bucket(&self, bucket: BucketId) -> Result<Option<BucketRow>> {
+        self.point(|conn| tenants::bucket(conn, bucket))
+    }
+
     async fn buckets(
         &self,
         tenant: TenantId,
@@ -435,6 +441,15 @@ impl Catalog for SqliteCatalog {
 
     async fn all_buckets(&self) -> Result<Vec<BucketRow>> {
         self.scan(tenants::all_buckets).await
+    }
+
+    async fn places(
+        &self,
+        bucket: BucketId,
+        after: Option<(ObjectKey, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(ObjectKey, Seq, PackPlace)>> {
+        self.scan(move |conn| versions::places(conn, bucket, after.as_ref(), limit)).await
     }
 
     async fn bucket_is_empty(&self, bucket: BucketId) -> Result<bool> {
@@ -476,6 +491,10 @@ impl Catalog for SqliteCatalog {
 
     async fn blob(&self, blob: BlobId) -> Result<Option<BlobRow>> {
         self.point(|conn| blobs::blob(conn, blob))
+    }
+
+    async fn extent(&self, named: BlobId) -> Result<Option<BlobRow>> {
+        self.point(|conn| blobs::extent(conn, named))
     }
 
     async fn blobs(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobRow>> {
@@ -522,6 +541,27 @@ impl Catalog for SqliteCatalog {
     async fn forget_leftover(&self, leftover: Leftover) -> Result<()> {
         self.change(1, Durability::Replayable, move |change| moves::forget(change.conn, &leftover))
             .await
+    }
+
+    async fn packs(&self, after: Option<(ChainId, u64)>, limit: usize) -> Result<Vec<PackRow>> {
+        self.scan(move |conn| packs::packs(conn, after, limit)).await
+    }
+
+    async fn pack_contents(&self, blob: BlobId) -> Result<Option<Vec<PackedRecord>>> {
+        self.scan(move |conn| packs::contents(conn, blob)).await
+    }
+
+    async fn place_of(&self, seq: Seq) -> Result<Option<PackPlace>> {
+        self.point(|conn| packs::place_of(conn, seq))
+    }
+
+    async fn drop_ends(&self, settled: Seq) -> Result<u64> {
+        self.change(1, Durability::Replayable, move |change| packs::drop_ends(change, settled))
+            .await
+    }
+
+    async fn retired(&self, chain: ChainId) -> Result<Vec<RetiredRun>> {
+        self.point(|conn| packs::runs(conn, chain))
     }
 
     async fn exclusions(&self) -> Result<Vec<ExclusionRow>> {

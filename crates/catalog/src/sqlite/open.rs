@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What each version of the schema adds to the one before.
-const SCHEMAS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const SCHEMAS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 /// The schema that this release writes.
 const SCHEMA_VERSION: i64 = SCHEMAS.len() as i64;
 /// "Havr": tells a catalog from other programs' databases.

@@ -9,6 +9,7 @@
 //! **Crash.** Each function is part of its caller's transaction.
 
 use super::change::Change;
+use super::packs;
 use super::stored::{
     Result, all, execute, limit_column, one, pack, present, seq_column, seq_value, unpack,
 };
@@ -29,6 +30,7 @@ const BUCKET_SEQ: &str = "SELECT seq FROM bucket WHERE bucket = $1";
 const ALL_BUCKETS: &str = "SELECT seq, record FROM bucket ORDER BY bucket";
 const BUCKETS: &str = "SELECT seq, record FROM bucket \
      WHERE tenant = $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT $4";
+const BUCKET: &str = "SELECT seq, record FROM bucket WHERE bucket = $1";
 const BUCKET_BY_NAME: &str =
     "SELECT seq, record FROM bucket WHERE name = $1 ORDER BY seq DESC LIMIT 1";
 const PUT_BUCKET: &str = "INSERT INTO bucket (bucket, tenant, name, seq, record) \
@@ -39,48 +41,65 @@ const DELETE_BUCKET: &str = "DELETE FROM bucket WHERE bucket = $1";
 const END_BUCKET: &str =
     "INSERT INTO ended_bucket (bucket) VALUES ($1) ON CONFLICT (bucket) DO NOTHING";
 const PUT_EXCLUSION: &str = "INSERT INTO exclusion (subject, seq, record) VALUES ($1, $2, $3) \
-     ON CONFLICT (subject) DO UPDATE SET seq = excluded.seq, record = excluded.record \
-     WHERE exclusion.seq < excluded.seq";
+     ON CONFLICT (subject) DO UPDATE SET seq = excluded.seq, record = excluded.record";
+const EXCLUSION_SEQ: &str = "SELECT seq FROM exclusion WHERE subject = $1";
 const EXCLUSIONS: &str = "SELECT seq, record FROM exclusion ORDER BY subject";
 const COUNTS: &str = "SELECT tenants, buckets, objects, bytes, uploads, parts, blobs, packs, \
      garbage, incomplete, below_guarantee FROM totals";
 
-/// Whether a record is newer than the row that the statement finds; the row's absence adds one to
-/// `total`.
-fn is_news(change: &Change<'_>, sql: &str, id: &[u8; 16], seq: i64) -> Result<(bool, i64)> {
-    let known = one(change.conn, sql, [id], |row| Ok(row.get::<_, i64>(0)?))?;
-    Ok((known.is_none_or(|known| known < seq), i64::from(known.is_none())))
+/// Whether a record of this number takes the place of the one that is known; that one does not
+/// count any more then.
+fn supersedes(change: &Change<'_>, known: Option<i64>, seq: i64) -> Result<bool> {
+    match known {
+        None => Ok(true),
+        Some(known) if known < seq => packs::unplace(change, known).map(|()| true),
+        Some(_) => Ok(false),
+    }
 }
 
-pub(super) fn put_tenant(change: &mut Change<'_>, seq: Seq, record: &TenantRecord) -> Result<()> {
+/// Whether the record counts: it is the newest of its tenant.
+pub(super) fn put_tenant(change: &mut Change<'_>, seq: Seq, record: &TenantRecord) -> Result<bool> {
     let seq = seq_column(seq)?;
     let id = record.tenant.as_bytes();
-    let (news, more) = is_news(change, TENANT_SEQ, id, seq)?;
-    if news {
+    let known = one(change.conn, TENANT_SEQ, [id], |row| Ok(row.get::<_, i64>(0)?))?;
+    if supersedes(change, known, seq)? {
         let row = params![id, record.name.as_bytes(), seq, pack(record)?];
         execute(change.conn, PUT_TENANT, row)?;
-        change.totals.tenants += more;
+        change.totals.tenants += i64::from(known.is_none());
     }
-    Ok(())
+    Ok(known.is_none_or(|known| known <= seq))
 }
 
-pub(super) fn put_bucket(change: &mut Change<'_>, seq: Seq, record: &BucketRecord) -> Result<()> {
+/// Whether the record counts: it is the newest of its bucket, or the bucket has ended. Then it may
+/// have the keys of what is still to be opened, and dead, in a recovery.
+pub(super) fn put_bucket(change: &mut Change<'_>, seq: Seq, record: &BucketRecord) -> Result<bool> {
     let seq = seq_column(seq)?;
     let id = record.bucket.as_bytes();
-    let (news, more) = is_news(change, BUCKET_SEQ, id, seq)?;
-    if news && !change.bucket_ended(record.bucket)? {
+    if change.bucket_ended(record.bucket)? {
+        return Ok(true);
+    }
+    let known = one(change.conn, BUCKET_SEQ, [id], |row| Ok(row.get::<_, i64>(0)?))?;
+    if supersedes(change, known, seq)? {
         let tenant = record.tenant.as_bytes();
         let row = params![id, tenant, record.name.as_bytes(), seq, pack(record)?];
         execute(change.conn, PUT_BUCKET, row)?;
-        change.totals.buckets += more;
+        change.totals.buckets += i64::from(known.is_none());
     }
-    Ok(())
+    Ok(known.is_none_or(|known| known <= seq))
 }
 
-pub(super) fn put_exclusion(change: &Change<'_>, seq: Seq, record: &ExclusionRecord) -> Result<()> {
-    let row = params![record.subject.to_string(), seq_column(seq)?, pack(record)?];
-    execute(change.conn, PUT_EXCLUSION, row)?;
-    Ok(())
+/// Whether the record counts: it is the newest of its subject.
+pub(super) fn put_exclusion(
+    change: &Change<'_>,
+    seq: Seq,
+    record: &ExclusionRecord,
+) -> Result<bool> {
+    let (seq, subject) = (seq_column(seq)?, record.subject.to_string());
+    let known = one(change.conn, EXCLUSION_SEQ, [&subject], |row| Ok(row.get::<_, i64>(0)?))?;
+    if supersedes(change, known, seq)? {
+        execute(change.conn, PUT_EXCLUSION, params![subject, seq, pack(record)?])?;
+    }
+    Ok(known.is_none_or(|known| known <= seq))
 }
 
 /// See [`crate::Catalog::exclusions`].
@@ -122,6 +141,10 @@ pub(super) fn tenants(conn: &Connection) -> Result<Vec<TenantRow>> {
 
 pub(super) fn bucket_by_name(conn: &Connection, name: &str) -> Result<Option<BucketRow>> {
     one(conn, BUCKET_BY_NAME, [name.as_bytes()], read_bucket)
+}
+
+pub(super) fn bucket(conn: &Connection, bucket: BucketId) -> Result<Option<BucketRow>> {
+    one(conn, BUCKET, [bucket.as_bytes()], read_bucket)
 }
 
 pub(super) fn all_buckets(conn: &Connection) -> Result<Vec<BucketRow>> {

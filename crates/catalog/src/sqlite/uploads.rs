@@ -10,6 +10,7 @@
 
 use super::blobs;
 use super::change::Change;
+use super::packs;
 use super::stored::{
     Result, all, execute, limit_column, one, pack, seq_column, seq_value, text, unpack,
 };
@@ -29,27 +30,28 @@ const PUT: &str = "INSERT INTO upload (upload, bucket, key, seq, record) \
      ON CONFLICT (upload) DO UPDATE SET seq = excluded.seq, record = excluded.record";
 const END: &str = "INSERT INTO ended_upload (upload, seq) VALUES ($1, $2) ON CONFLICT (upload) \
      DO UPDATE SET seq = excluded.seq WHERE ended_upload.seq < excluded.seq";
-const DELETE: &str = "DELETE FROM upload WHERE upload = $1";
+const DELETE: &str = "DELETE FROM upload WHERE upload = $1 RETURNING seq";
 const FIRST_IN_BUCKET: &str = "SELECT upload FROM upload WHERE bucket = $1 LIMIT 1";
 const PART: &str = "SELECT seq, record FROM part WHERE upload = $1 AND number = $2";
 const PARTS: &str =
     "SELECT seq, record FROM part WHERE upload = $1 AND number > $2 ORDER BY number LIMIT $3";
 const PUT_PART: &str = "INSERT INTO part (upload, number, seq, record) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (upload, number) DO UPDATE SET seq = excluded.seq, record = excluded.record";
-const TAKE_PARTS: &str = "DELETE FROM part WHERE upload = $1 RETURNING record";
+const TAKE_PARTS: &str = "DELETE FROM part WHERE upload = $1 RETURNING seq, record";
+const TAKE_PART: &str = "DELETE FROM part WHERE upload = $1 AND number = $2 RETURNING seq, record";
 const ORPHANS: &str = "SELECT DISTINCT upload FROM part \
      WHERE NOT EXISTS (SELECT 1 FROM upload WHERE upload.upload = part.upload)";
 
-/// Applies the begin of an upload.
-pub(super) fn begin(change: &mut Change<'_>, seq: Seq, record: &UploadRecord) -> Result<()> {
+/// Applies the begin of an upload; whether it counts.
+pub(super) fn begin(change: &mut Change<'_>, seq: Seq, record: &UploadRecord) -> Result<bool> {
     let seq = seq_column(seq)?;
     let id = params![record.upload.as_bytes()];
     let known = one(change.conn, UPLOAD_SEQ, id, |row| Ok(row.get::<_, i64>(0)?))?;
     match known {
-        Some(known) if known >= seq => return Ok(()),
-        Some(_) => {}
+        Some(known) if known >= seq => return Ok(known == seq),
+        Some(known) => packs::unplace(change, known)?,
         None if change.bucket_ended(record.bucket)? || change.upload_ended(record.upload)? => {
-            return Ok(());
+            return Ok(false);
         }
         None => change.totals.uploads += 1,
     }
@@ -64,58 +66,84 @@ pub(super) fn begin(change: &mut Change<'_>, seq: Seq, record: &UploadRecord) ->
             pack(record)?
         ],
     )?;
-    Ok(())
+    Ok(true)
 }
 
-/// Applies a part. Live, a part without its upload came after the upload's end; in a recovery its
+/// Applies a part; whether it counts. Live, a part without its upload came after the upload's end; in a recovery its
 /// upload may still come.
 pub(super) fn put_part(
     change: &mut Change<'_>,
     seq: Seq,
     record: &PartRecord,
     below_guarantee: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let (upload, part) = (record.upload, &record.part);
+    change.bucket = Some(record.bucket);
     let seq = seq_column(seq)?;
     let known = one(change.conn, UPLOAD_SEQ, params![upload.as_bytes()], |_| Ok(()))?.is_some();
     let wanted = known || change.recovering;
     if !wanted || change.bucket_ended(record.bucket)? {
-        return blobs::discard(change, [part], below_guarantee);
+        return blobs::discard(change, [part], below_guarantee).map(|()| false);
     }
     let slot = params![upload.as_bytes(), part.number];
     let holder = one(change.conn, PART, slot, read_part)?;
     match &holder {
-        Some(holder) if seq_column(holder.seq)? == seq => return Ok(()),
+        Some(holder) if seq_column(holder.seq)? == seq => return Ok(true),
         Some(holder) if seq_column(holder.seq)? > seq => {
-            return blobs::discard(change, [part], below_guarantee);
+            return blobs::discard(change, [part], below_guarantee).map(|()| false);
         }
         _ => {}
     }
     blobs::need(change, [part], below_guarantee)?;
     match holder {
-        Some(holder) => blobs::release(change, [&holder.record.part])?,
+        Some(holder) => {
+            blobs::release(change, [&holder.record.part])?;
+            packs::unplace(change, seq_column(holder.seq)?)?;
+        }
         None => change.totals.parts += 1,
     }
     let row = params![upload.as_bytes(), part.number, seq, pack(record)?];
     execute(change.conn, PUT_PART, row)?;
-    Ok(())
+    Ok(true)
 }
 
 /// Applies the end of an upload, by completion or not. The object that it completed to is applied
 /// before, so that its extents stay needed.
 pub(super) fn end(change: &mut Change<'_>, seq: Seq, upload: UploadId) -> Result<()> {
     execute(change.conn, END, params![upload.as_bytes(), seq_column(seq)?])?;
-    change.totals.uploads -=
-        i64::from(execute(change.conn, DELETE, params![upload.as_bytes()])? == 1);
+    if let Some(begun) = take(change, upload)? {
+        packs::unplace(change, begun)?;
+    }
     drop_parts(change, upload)
 }
 
+/// Removes an upload's row, and returns its record's number.
+fn take(change: &mut Change<'_>, upload: UploadId) -> Result<Option<i64>> {
+    let begun = one(change.conn, DELETE, params![upload.as_bytes()], |row| Ok(row.get(0)?))?;
+    change.totals.uploads -= i64::from(begun.is_some());
+    Ok(begun)
+}
+
 fn drop_parts(change: &mut Change<'_>, upload: UploadId) -> Result<()> {
-    let parts = all(change.conn, TAKE_PARTS, params![upload.as_bytes()], |row| {
-        unpack::<PartRecord>(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)
-    })?;
+    let parts = all(change.conn, TAKE_PARTS, params![upload.as_bytes()], read_part)?;
     change.totals.parts -= i64::try_from(parts.len()).unwrap_or(i64::MAX);
-    blobs::release(change, parts.iter().map(|record| &record.part))
+    for part in &parts {
+        packs::unplace(change, seq_column(part.seq)?)?;
+    }
+    blobs::release(change, parts.iter().map(|row| &row.record.part))
+}
+
+/// Takes the begin of an upload back: the pack that said it is retired.
+pub(super) fn take_back(change: &mut Change<'_>, upload: UploadId) -> Result<()> {
+    take(change, upload).map(drop)
+}
+
+/// The same of a part.
+pub(super) fn take_back_part(change: &mut Change<'_>, upload: UploadId, number: u16) -> Result<()> {
+    let part = one(change.conn, TAKE_PART, params![upload.as_bytes(), number], read_part)?;
+    let Some(part) = part else { return Ok(()) };
+    change.totals.parts -= 1;
+    blobs::release(change, [&part.record.part])
 }
 
 /// Ends all uploads of a bucket that ends.

@@ -14,12 +14,13 @@
 
 use super::blobs;
 use super::change::Change;
+use super::packs;
 use super::stored::{
-    Result, checksum_column, checksum_value, execute, exists, one, pack, present, seq_column,
-    seq_value, text, unpack,
+    Result, all, checksum_column, checksum_value, execute, exists, limit_column, one, pack, present,
+    seq_column, seq_value, text, unpack,
 };
 use crate::listing::{Bounds, Pager, Step};
-use crate::{ListEntry, ListPage, ListQuery, ListedObject, PackPlace, Version, VersionRow};
+use crate::{CatalogError, ListEntry, ListPage, ListQuery, ListedObject, PackPlace, Version, VersionRow};
 use havre_model::record::{
     Body, DeleteMarkerRecord, ObjectKey, ObjectRecord, Part, RetentionMode, TombstoneRecord,
 };
@@ -51,8 +52,9 @@ const INSERT_MANIFEST: &str = "INSERT INTO manifest (seq, pack, pack_offset, pac
 const SET_OLDER: &str =
     "UPDATE version SET older = $1 WHERE bucket = $2 AND key = $3 AND newest_first = $4";
 const DELETE: &str = "DELETE FROM version WHERE bucket = $1 AND key = $2 AND newest_first = $3";
-const DELETE_MANIFEST: &str = "DELETE FROM manifest WHERE seq = $1";
-const TAKE_MANIFEST: &str = "DELETE FROM manifest WHERE seq = $1 RETURNING record";
+const RECORD: &str = "SELECT record FROM manifest WHERE seq = $1";
+const TAKE_MANIFEST: &str =
+    "DELETE FROM manifest WHERE seq = $1 RETURNING pack, pack_offset, pack_len, record";
 
 macro_rules! select_version {
     ($rest:literal) => {
@@ -68,6 +70,10 @@ pub(super) const LATEST: &str = select_version!("ORDER BY v.newest_first LIMIT 1
 pub(super) const LATEST_IF: &str = select_version!("AND v.version = $3 AND v.older = 0");
 pub(super) const OLDER_BY_ID: &str =
     select_version!("AND v.null_version IN (0, 1) AND v.version = $3 AND v.older = 1");
+const PLACES: &str = "SELECT v.key, m.seq, m.pack, m.pack_offset, m.pack_len \
+     FROM version v JOIN manifest m ON m.seq = -v.newest_first \
+     WHERE v.bucket = $1 AND (v.key, v.newest_first) > ($2, $3) \
+     ORDER BY v.key, v.newest_first LIMIT $4";
 pub(super) const LIST: &str = "SELECT key, older, marker, bytes, modified, etag, checksum, \
      storage_class FROM version WHERE bucket = $1 AND key >= $2 AND key < $3 \
      ORDER BY key, newest_first";
@@ -164,8 +170,8 @@ struct Entry<'a> {
 enum Outcome {
     Won,
     Lost,
-    /// It is the row that holds the slot already.
-    Known,
+    /// It is the row that holds the slot already; whether it counts in this pack.
+    Known(bool),
 }
 
 /// The parts of an object that have extents.
@@ -176,21 +182,23 @@ pub(super) fn parts(object: &ObjectRecord) -> &[Part] {
     }
 }
 
-/// Applies an object's record. The end of the upload that it completes is the caller's.
+/// Applies an object's record; whether it counts where it stands. The end of the upload that it
+/// completes is the caller's.
 pub(super) fn put_object(
     change: &mut Change<'_>,
     seq: Seq,
     place: PackPlace,
     object: &ObjectRecord,
     below_guarantee: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let slot = Slot {
         bucket: object.bucket,
         key: object.key.as_str().as_bytes(),
         version: (!object.null_version).then_some(object.version),
     };
+    change.bucket = Some(object.bucket);
     if change.bucket_ended(object.bucket)? {
-        return blobs::discard(change, parts(object), below_guarantee);
+        return blobs::discard(change, parts(object), below_guarantee).map(|()| false);
     }
     let entry = Entry {
         slot,
@@ -202,20 +210,23 @@ pub(super) fn put_object(
         object: Some(object),
     };
     match put(change, entry, below_guarantee)? {
-        Outcome::Lost => blobs::discard(change, parts(object), below_guarantee),
-        Outcome::Won | Outcome::Known => Ok(()),
+        Outcome::Lost => {
+            blobs::discard(change, parts(object), below_guarantee).map(|()| false)
+        }
+        Outcome::Won => Ok(true),
+        Outcome::Known(counts) => Ok(counts),
     }
 }
 
-/// Applies a delete marker.
+/// Applies a delete marker; whether it counts where it stands.
 pub(super) fn put_marker(
     change: &mut Change<'_>,
     seq: Seq,
     place: PackPlace,
     marker: &DeleteMarkerRecord,
-) -> Result<()> {
+) -> Result<bool> {
     if change.bucket_ended(marker.bucket)? {
-        return Ok(());
+        return Ok(false);
     }
     let entry = Entry {
         slot: Slot {
@@ -230,8 +241,11 @@ pub(super) fn put_marker(
         record: pack(marker)?,
         object: None,
     };
-    put(change, entry, false)?;
-    Ok(())
+    Ok(match put(change, entry, false)? {
+        Outcome::Lost => false,
+        Outcome::Won => true,
+        Outcome::Known(counts) => counts,
+    })
 }
 
 fn put(change: &mut Change<'_>, entry: Entry<'_>, below_guarantee: bool) -> Result<Outcome> {
@@ -243,7 +257,9 @@ fn put(change: &mut Change<'_>, entry: Entry<'_>, below_guarantee: bool) -> Resu
     let Contest { holder, newest_other } = contest(change.conn, &slot)?;
     if let Some(holder) = holder {
         match -holder.newest_first {
-            known if known == seq => return Ok(Outcome::Known),
+            known if known == seq => {
+                return packs::copy_version(change, seq, &entry.place).map(Outcome::Known);
+            }
             known if known > seq => return Ok(Outcome::Lost),
             _ => {}
         }
@@ -292,7 +308,7 @@ fn insert(conn: &Connection, entry: &Entry<'_>, seq: i64, older: bool) -> Result
             object.and_then(|object| object.metadata.storage_class.as_deref()),
             entry.version.as_bytes(),
             entry.slot.version.is_none(),
-            object.is_some_and(|object| parts(object).iter().any(|part| !part.extents.is_empty())),
+            object.is_some_and(hangs_on),
             object.is_some_and(|object| object.legal_hold),
             retention.map(|retention| match retention.mode {
                 RetentionMode::Governance => 0,
@@ -315,18 +331,27 @@ fn insert(conn: &Connection, entry: &Entry<'_>, seq: i64, older: bool) -> Result
     Ok(())
 }
 
+/// Whether more goes with the object's row than the row: extents, or the end of an upload.
+fn hangs_on(object: &ObjectRecord) -> bool {
+    object.completes.is_some() || parts(object).iter().any(|part| !part.extents.is_empty())
+}
+
 /// Removes a row and what hangs on it; the key's other rows are the caller's.
 fn remove(change: &mut Change<'_>, slot: &Slot<'_>, head: &Head) -> Result<()> {
     let seq = -head.newest_first;
     execute(change.conn, DELETE, params![slot.bucket.as_bytes(), slot.key, head.newest_first])?;
-    if head.extents {
-        let object = one(change.conn, TAKE_MANIFEST, [seq], |row| {
-            unpack::<ObjectRecord>(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)
-        })?;
-        let object = present(object, "the manifest of a version")?;
+    let taken = one(change.conn, TAKE_MANIFEST, [seq], |row| {
+        let record = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+        let object = head.extents.then(|| unpack::<ObjectRecord>(record)).transpose()?;
+        Ok((read_place(row, 0)?, object))
+    })?;
+    let (place, object) = present(taken, "the manifest of a version")?;
+    packs::bury_version(change, seq, &place)?;
+    if let Some(object) = object {
         blobs::release(change, parts(&object))?;
-    } else {
-        execute(change.conn, DELETE_MANIFEST, [seq])?;
+        if object.completes.is_some() {
+            packs::place_completed(change, seq, &place, object.bucket)?;
+        }
     }
     if !head.marker {
         change.totals.objects -= 1;
@@ -345,12 +370,13 @@ fn ended_after(change: &Change<'_>, slot: &Slot<'_>, seq: i64) -> Result<bool> {
     Ok(ended.is_some_and(|ended| ended > seq))
 }
 
-/// Applies a tombstone. Kept until nothing older can come any more.
+/// Applies a tombstone, which is kept until nothing older can come any more; whether it counts: that
+/// of a bucket that has ended does not.
 pub(super) fn end_version(
     change: &mut Change<'_>,
     seq: Seq,
     tombstone: &TombstoneRecord,
-) -> Result<()> {
+) -> Result<bool> {
     let slot = Slot {
         bucket: tombstone.bucket,
         key: tombstone.key.as_str().as_bytes(),
@@ -358,18 +384,52 @@ pub(super) fn end_version(
     };
     let seq = seq_column(seq)?;
     if change.bucket_ended(tombstone.bucket)? {
-        return Ok(());
+        return Ok(false);
     }
     let row = params![slot.bucket.as_bytes(), slot.key, slot.column(), seq];
     execute(change.conn, INSERT_TOMBSTONE, row)?;
     change.tombstones = true;
     let Contest { holder, newest_other } = contest(change.conn, &slot)?;
-    let Some(holder) = holder.filter(|holder| -holder.newest_first < seq) else { return Ok(()) };
-    remove(change, &slot, &holder)?;
+    if let Some(holder) = holder.filter(|holder| -holder.newest_first < seq) {
+        vacate(change, &slot, &holder, newest_other)?;
+    }
+    Ok(true)
+}
+
+/// Takes a version back: the pack that said it is retired, and no other has said it yet. One that
+/// counts is applied again with the pack that says it.
+pub(super) fn take_back(change: &mut Change<'_>, seq: i64, is_marker: bool) -> Result<()> {
+    let record = one(change.conn, RECORD, [seq], |row| Ok(row.get::<_, Vec<u8>>(0)?))?;
+    let record = present(record, "the manifest of a version")?;
+    let (bucket, key, version, null_version) = match is_marker {
+        true => {
+            let it: DeleteMarkerRecord = unpack(&record)?;
+            (it.bucket, it.key, it.version, it.null_version)
+        }
+        false => {
+            let it: ObjectRecord = unpack(&record)?;
+            (it.bucket, it.key, it.version, it.null_version)
+        }
+    };
+    let version = (!null_version).then_some(version);
+    let slot = Slot { bucket, key: key.as_str().as_bytes(), version };
+    let Contest { holder, newest_other } = contest(change.conn, &slot)?;
+    let Some(holder) = holder.filter(|holder| -holder.newest_first == seq) else { return Ok(()) };
+    vacate(change, &slot, &holder, newest_other)
+}
+
+/// Removes the row that holds a slot; what was behind it is the latest, if it was before it.
+fn vacate(
+    change: &mut Change<'_>,
+    slot: &Slot<'_>,
+    holder: &Head,
+    newest_other: Option<Head>,
+) -> Result<()> {
+    remove(change, slot, holder)?;
     if let Some(other) = newest_other
         && other.older
     {
-        set_older(change.conn, &slot, other.newest_first, false)?;
+        set_older(change.conn, slot, other.newest_first, false)?;
     }
     Ok(())
 }
@@ -422,12 +482,36 @@ fn read(row: &Row<'_>) -> Result<VersionRow> {
     };
     Ok(VersionRow {
         seq: seq_value(row.get(0)?),
-        place: PackPlace {
-            blob: BlobId::from_bytes(row.get(2)?),
-            offset: row.get::<_, i64>(3)?.cast_unsigned(),
-            len: row.get(4)?,
-        },
+        place: read_place(row, 2)?,
         version,
+    })
+}
+
+fn read_place(row: &Row<'_>, first: usize) -> Result<PackPlace> {
+    Ok(PackPlace {
+        blob: BlobId::from_bytes(row.get(first)?),
+        offset: row.get::<_, i64>(first + 1)?.cast_unsigned(),
+        len: row.get(first + 2)?,
+    })
+}
+
+/// See [`crate::Catalog::places`].
+pub(super) fn places(
+    conn: &Connection,
+    bucket: BucketId,
+    after: Option<&(ObjectKey, Seq)>,
+    limit: usize,
+) -> Result<Vec<(ObjectKey, Seq, PackPlace)>> {
+    let (key, newest_first) = match after {
+        Some((key, seq)) => (key.as_str().as_bytes(), -seq_column(*seq)?),
+        None => (&[][..], 0),
+    };
+    let row = params![bucket.as_bytes(), key, newest_first, limit_column(limit)];
+    all(conn, PLACES, row, |row| {
+        let key = text(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let key = ObjectKey::new(key)
+            .ok_or_else(|| CatalogError::Damaged("a key is out of its limits".into()))?;
+        Ok((key, seq_value(row.get(1)?), read_place(row, 2)?))
     })
 }
 
@@ -492,7 +576,6 @@ fn listed(row: &Row<'_>, key: &[u8]) -> Result<ListedObject> {
 mod tests {
     use super::*;
     use crate::sqlite::open;
-    use crate::sqlite::stored::all;
 
     /// The steps of a statement's plan.
     fn plan(conn: &Connection, sql: &str, values: usize) -> Vec<String> {

@@ -2,6 +2,8 @@
 //! cannot depend on an order; and what is needed to fill and to read a catalog.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod script;
+
 use havre_catalog::{
     AppliedPack, AppliedRecord, BlobRow, BlobState, Catalog, Counts, ListEntry, ListQuery,
     ListedObject, PackLink, PackPlace, PartRow, SqliteCatalog, UploadEntry, UploadRow,
@@ -232,9 +234,12 @@ pub(crate) fn pack(chain_number: u8, number: u64, records: Vec<(u64, Record)>) -
             stored: if number.is_multiple_of(5) { 0b011 } else { 0b111 },
             state: BlobState::Whole,
             policy: None,
+            extent: None,
+            bucket: None,
         },
         below_guarantee: false,
         settled: Seq::default(),
+        order: Seq::default(),
         records: records.collect(),
     }
 }
@@ -560,7 +565,9 @@ async fn read_blobs(catalog: &SqliteCatalog, view: &mut View) {
         if page.is_empty() {
             break;
         }
-        view.blobs.extend(page.into_iter().map(|row| (row.blob(), row)));
+        // Of which bucket an extent is, the model does not say.
+        let rows = page.into_iter().map(|row| BlobRow { bucket: None, ..row });
+        view.blobs.extend(rows.map(|row| (row.blob(), row)));
     }
     let ids = |rows: Vec<BlobRow>| rows.into_iter().map(|row| row.blob()).collect::<Vec<_>>();
     let of = |states: &[BlobState]| {

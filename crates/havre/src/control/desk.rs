@@ -14,7 +14,7 @@ use crate::statement::{Signer, rfc3339};
 use anyhow::{Context, Result};
 use havre_catalog::Catalog;
 use havre_engine::Engine;
-use havre_keeper::{Scrub, Scrubber};
+use havre_keeper::{Compaction, Compactor, Scrub, Scrubber};
 use havre_model::Timestamp;
 use havre_model::ports::Ports;
 use havre_policy::{Facts, PlacementPolicy};
@@ -43,8 +43,35 @@ pub struct Status {
     pub below_guarantee_blobs: u64,
     /// How far scrub got; none before its first cycle.
     pub scrub: Option<ScrubStatus>,
+    /// What compaction did; none before its first pass.
+    pub compaction: Option<CompactionStatus>,
     /// The sites, in the configuration's order.
     pub sites: Vec<SiteStatus>,
+}
+
+/// What compaction did, and how far its last pass got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionStatus {
+    /// When the last pass began: RFC 3339.
+    pub began: String,
+    /// When the last pass ended in which everything dead went.
+    pub thorough: Option<String>,
+    /// Packs that the last pass looked at.
+    pub packs: u64,
+    /// Bytes of dead records in them.
+    pub dead_bytes: u64,
+    /// Packs that it found worth it, and those of them that are retired.
+    pub wanted: u64,
+    /// See `wanted`.
+    pub done: u64,
+    /// Packs that it could not write anew.
+    pub waiting: u64,
+    /// Why, of one of those.
+    pub reason: String,
+    /// Packs that were retired in all passes.
+    pub packs_retired: u64,
+    /// Records that were carried in all passes.
+    pub records_carried: u64,
 }
 
 /// How far a cycle of scrub got.
@@ -132,6 +159,8 @@ impl GatewayDesk {
         let counts = self.catalog.counts().await.context("count what there is")?;
         let up = self.ports.clock.elapsed().saturating_sub(self.started);
         let scrub = Scrubber::progress(&*self.catalog).await.context("read how far scrub got")?;
+        let compaction =
+            Compactor::progress(&*self.catalog).await.context("read how far compaction got")?;
         Ok(Status {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             up_seconds: up.as_secs(),
@@ -141,6 +170,7 @@ impl GatewayDesk {
             incomplete_blobs: counts.incomplete,
             below_guarantee_blobs: counts.below_guarantee,
             scrub: (scrub.began_ms > 0).then(|| self.scrub_status(&scrub)),
+            compaction: (compaction.began_ms > 0).then(|| compaction_status(compaction)),
             sites: self.fleet.iter().map(site_status).collect(),
         })
     }
@@ -200,9 +230,29 @@ impl Desk for GatewayDesk {
                 Order::DrillCut { cut } => serde_json::to_value(self.cut(cut, reporter).await?),
                 Order::Drains { list } => serde_json::to_value(self.drains(list).await?),
                 Order::RetireSite { site } => serde_json::to_value(self.retire(&site).await?),
+                Order::ChangePolicy { bucket, policy } => {
+                    serde_json::to_value(self.change_policy(&bucket, &policy).await?)
+                }
+                Order::Redispersal {} => serde_json::to_value(self.redispersal().await?),
                 Order::StateDrains {} => serde_json::to_value(self.state_drains().await?),
             };
             result.context("write the result as JSON")
         })
+    }
+}
+
+fn compaction_status(done: Compaction) -> CompactionStatus {
+    let time = |millis| rfc3339(Timestamp::from_millis(millis));
+    CompactionStatus {
+        began: time(done.began_ms),
+        thorough: (done.thorough_ms > 0).then(|| time(done.thorough_ms)),
+        packs: done.examined,
+        dead_bytes: done.dead_bytes,
+        wanted: done.wanted,
+        done: done.done,
+        waiting: done.waiting,
+        reason: done.reason,
+        packs_retired: done.packs_retired,
+        records_carried: done.records_carried,
     }
 }

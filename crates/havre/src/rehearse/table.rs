@@ -10,7 +10,7 @@
 
 use anyhow::{Context, Result};
 use havre_catalog::{
-    Catalog, ListEntry, ListQuery, UploadEntry, UploadRow, UploadsQuery, Version, VersionRow,
+    BlobState, Catalog, ListEntry, ListQuery, UploadEntry, UploadRow, UploadsQuery, Version, VersionRow,
 };
 use havre_model::record::{Body, ObjectKey};
 use havre_model::{BlobId, BlobName, BucketId, UploadId};
@@ -123,6 +123,10 @@ impl Table {
 
 async fn pack(catalog: &dyn Catalog, id: BlobId) -> Result<Option<Row>> {
     let Some(row) = catalog.blob(id).await? else { return Ok(None) };
+    // A retired pack says nothing; whether sites still show it does not matter.
+    if row.state == BlobState::Garbage {
+        return Ok(None);
+    }
     let content =
         (row.name.to_string(), &row.secret, row.geometry.to_string(), (row.chunk_bytes, row.bytes));
     Row::new(Key::Id(*id.as_bytes()), Some(id), &content).map(Some)

@@ -55,6 +55,10 @@ impl HeldBlobs for Held {
     }
 
     fn moved(&self, _: BlobId) {}
+
+    fn hold(&self, _: BlobId) -> Box<dyn Send + Sync> {
+        Box::new(())
+    }
 }
 
 pub(crate) fn geometry() -> Geometry {
@@ -189,7 +193,20 @@ impl World {
         };
         let bytes = bytes.len() as u64;
         let (geometry, policy) = (geometry(), None);
-        BlobRow { name, secret, geometry, chunk_bytes, bytes, sites, stored, state, policy }
+        let (extent, bucket) = (None, None);
+        BlobRow {
+            name,
+            secret,
+            geometry,
+            chunk_bytes,
+            bytes,
+            sites,
+            stored,
+            state,
+            policy,
+            extent,
+            bucket,
+        }
     }
 
     /// A pack of these records, with the shards of the bits in `stored`.
@@ -215,6 +232,7 @@ impl World {
             pack: row.clone(),
             below_guarantee: false,
             settled: Seq::default(),
+            order: Seq::new(self.number),
             records,
         };
         self.link = link;

@@ -1,0 +1,93 @@
+//! Retired packs, as a replay comes across them.
+//!
+//! **Invariant.** A chain is followed over retired packs by the hashes in the records of their
+//! retirement, as it is by those in packs: none can be left out unseen (A8).
+//!
+//! **Deliberately absent.** Retiring ([`crate::carry`]), and what is taken back of a pack that was
+//! applied before its retirement (`catalog`).
+//!
+//! **Crash.** Memory only: found again with the packs.
+
+use crate::replay::open_record;
+use havre_catalog::PackLink;
+use havre_model::record::{PackEnd, Record, RetiredRun};
+use havre_model::{BlobId, ChainId};
+use havre_seal::{Keyring, RecordScope};
+use std::collections::HashSet;
+
+/// Packs that are retired, as far as a replay has come across them.
+#[derive(Default)]
+pub(crate) struct Retired {
+    runs: Vec<RetiredRun>,
+    /// Packs that were looked through.
+    seen: HashSet<BlobId>,
+}
+
+impl Retired {
+    /// Takes runs, the wider for the narrower.
+    pub(crate) fn add(&mut self, runs: Vec<RetiredRun>) {
+        for run in runs {
+            let is_wider = |other: &RetiredRun| {
+                other.covers(run.chain, run.first) && other.covers(run.chain, run.last)
+            };
+            if !self.runs.iter().any(is_wider) {
+                self.runs.retain(|other| {
+                    !(run.covers(other.chain, other.first) && run.covers(other.chain, other.last))
+                });
+                self.runs.push(run);
+            }
+        }
+    }
+
+    /// Whether the pack of this number is retired.
+    pub(crate) fn covers(&self, chain: ChainId, number: u64) -> bool {
+        self.runs.iter().any(|run| run.covers(chain, number))
+    }
+
+    /// Whether the pack was looked through.
+    pub(crate) fn has_seen(&self, blob: BlobId) -> bool {
+        self.seen.contains(&blob)
+    }
+
+    /// Takes what a pack says of retired ones. Its other records wait for their turn.
+    pub(crate) fn look<'a>(
+        &mut self,
+        keyring: &Keyring,
+        blob: BlobId,
+        records: impl Iterator<Item = &'a [u8]>,
+    ) {
+        self.seen.insert(blob);
+        for sealed in records {
+            let is_system = Keyring::record_scope(sealed) == Ok(RecordScope::System);
+            if is_system
+                && let Ok(record) = open_record(keyring, sealed)
+                && let Record::Retired(retired) = record.record
+            {
+                self.add(retired.runs);
+            }
+        }
+    }
+
+    /// The last pack before `link`, or that itself, of which `knows` is true, over retired ones
+    /// only.
+    pub(crate) fn before(
+        &self,
+        chain: ChainId,
+        link: PackLink,
+        knows: impl Fn(PackLink) -> bool,
+    ) -> Option<PackLink> {
+        let mut link = link;
+        for _ in 0..=self.runs.len() {
+            if knows(link) {
+                return Some(link);
+            }
+            let ends = |run: &&RetiredRun| run.chain == chain && link_of(run.end) == link;
+            link = link_of(self.runs.iter().find(ends)?.before);
+        }
+        None
+    }
+}
+
+const fn link_of(end: PackEnd) -> PackLink {
+    PackLink { blob: end.blob, hash: end.hash }
+}
