@@ -178,9 +178,11 @@ impl Engine {
         to: Extent,
         policy: String,
     ) -> Result<(), PutError> {
+        // Held by the record, too: one that nobody acknowledged may still turn out to be written.
+        let holds = vec![self.shared.in_flight.hold(to.blob)];
         let record = Record::Redispersed(RedispersedRecord { extent, to, policy });
         let entry = self.prepare(RecordScope::System, record, b"", Vec::new()).await?;
-        self.commit_setting(entry).await?;
+        self.commit_setting(Entry { holds, ..entry }).await?;
         self.shared.blobs.remove(&extent);
         Ok(())
     }

@@ -40,6 +40,7 @@ mod retired;
 mod seqs;
 mod shared;
 mod start;
+mod survey;
 mod transfers;
 
 pub use body::{Body, BodyError, BodyFacts, WholeBody};

@@ -24,6 +24,7 @@ use havre_seal::Keyring;
 use havre_sites::Fleet;
 use list::Listing;
 use open::Opener;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -148,7 +149,7 @@ pub async fn seize(
     mut hear: impl FnMut(u64, u64),
 ) -> Seized {
     let mut seized = Seized::default();
-    let opener = Opener { fleet, keyring };
+    let opener = Opener { fleet, keyring, moved: Mutex::default() };
     let mut unlisted = BTreeSet::new();
     let mut chains = BTreeSet::new();
     let mut total = 0;

@@ -176,13 +176,19 @@ async fn object(catalog: &dyn Catalog, bucket: BucketId, key: &str) -> Result<Op
     let Some(row) = catalog.latest(bucket, &key).await? else { return Ok(None) };
     let VersionRow { seq, place, version } = row;
     let Version::Object(mut object) = version else { return Ok(None) };
+    // Where an extent's bytes are, if they were dispersed anew.
+    let mut moved = Vec::new();
     if let Body::Parts(parts) = &mut object.body {
         for extent in parts.iter_mut().flat_map(|part| &mut part.extents) {
             extent.sites.clear();
             extent.stored = 0;
+            if let Some(row) = catalog.extent(extent.blob).await?.filter(|row| row.extent.is_some()) {
+                moved.push((row.blob().to_string(), row.geometry.to_string(), row.secret));
+            }
         }
     }
-    let content = (seq.value(), place.blob.to_string(), place.offset, place.len, &object);
+    let place_text = (place.blob.to_string(), place.offset, place.len);
+    let content = (seq.value(), place_text, &object, moved);
     Row::new(Key::Text(key.as_str().to_owned()), Some(place.blob), &content).map(Some)
 }
 

@@ -14,9 +14,10 @@ use havre_codec::pack::{self, PACK_FRAME_BYTES_MAX};
 use havre_codec::{BlobKeys, ErasureCode, SHARD_HEADER_BYTES, gather_each, shard};
 use havre_model::limits::{EXTENT_SEGMENTS_MAX, SEALED_SEGMENT_BYTES};
 use havre_model::record::{self, Body, ObjectRecord, Part, Record};
-use havre_model::{BlobName, ShardIndex, SiteSet};
+use havre_model::{BlobId, BlobName, Seq, ShardIndex, SiteSet};
 use havre_seal::{Keyring, OpenError, PartContext};
 use havre_sites::Fleet;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,6 +115,8 @@ pub(super) struct Packs {
 pub(super) struct Opener<'a> {
     pub(super) fleet: &'a Fleet,
     pub(super) keyring: Option<&'a Keyring>,
+    /// Extents that were dispersed anew: the number of the newest record that says so, and where.
+    pub(super) moved: Mutex<BTreeMap<BlobId, (Seq, BlobId)>>,
 }
 
 impl Opener<'_> {
@@ -178,6 +181,11 @@ impl Opener<'_> {
                         self.object(&object, sites, &mut packs.with_key).await;
                     }
                 }
+                Record::Redispersed(it) => {
+                    let mut moved = self.moved.lock();
+                    let newest = moved.entry(it.extent).or_insert((sequenced.seq, it.to.blob));
+                    *newest = (*newest).max((sequenced.seq, it.to.blob));
+                }
                 _ => {}
             }
         }
@@ -189,7 +197,9 @@ impl Opener<'_> {
         for part in parts {
             for (at, extent) in (0..).zip(&part.extents) {
                 let holders = sites.iter().map(|position| (position, None)).collect();
-                let found = Found { name: BlobName::Extent(extent.blob), holders };
+                let moved = self.moved.lock().get(&extent.blob).map(|(_, blob)| *blob);
+                let name = BlobName::Extent(moved.unwrap_or(extent.blob));
+                let found = Found { name, holders };
                 let attempt = self.extent(&found).await;
                 with_key.extents_tried += 1;
                 let opened = attempt.opened.is_some_and(|mut segment| {

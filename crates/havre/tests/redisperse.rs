@@ -1,0 +1,125 @@
+//! Other placement policies for what is stored already, on a gateway in this process over six local
+//! sites: a bucket that is put under another policy, and a policy whose geometry is changed.
+
+mod support;
+
+use havre::compose::{InFlight, Pen};
+use havre::config::Config;
+use havre_catalog::{BlobRow, BlobState};
+use havre_keeper::{Busy, Redispersal, Redisperser, Throttle};
+use havre_model::{BlobName, Geometry};
+use havre_sites::system;
+use std::sync::Arc;
+use support::*;
+
+const THRIFTY: &str = "
+[[policy]]
+name = \"thrifty\"
+k = 4
+m = 2
+[policy.guarantee]
+cannot_read = [\"any jurisdiction\", \"any operator\"]
+cannot_cut_off = [\"any jurisdiction\", \"any operator\"]
+";
+
+fn redisperser(w: &World) -> Redisperser {
+    Redisperser {
+        catalog: Arc::clone(&w.gateway.catalog),
+        fleet: Arc::clone(&w.gateway.fleet),
+        policies: Arc::clone(&w.gateway.policies),
+        default_policy: w.config.gateway.default_policy.clone(),
+        rewriter: Arc::new(Pen(Arc::clone(&w.gateway.engine))),
+        held: Arc::new(InFlight(Arc::clone(&w.gateway.engine))),
+        busy: Busy::default(),
+        ports: system::ports(),
+        throttle: Throttle::new(u64::MAX),
+    }
+}
+
+async fn redisperse(w: &World) -> Redispersal {
+    let mut redisperser = redisperser(w);
+    for _ in 0..10 {
+        let done = redisperser.pass(&|| true).await.expect("it works");
+        assert_eq!(done.waiting, 0, "{}", done.reason);
+        if done.ended_ms > 0 {
+            return done;
+        }
+    }
+    panic!("re-dispersal does not come to an end");
+}
+
+/// The blobs that something needs.
+async fn needed(w: &World) -> Vec<BlobRow> {
+    let rows = w.gateway.catalog.blobs(None, 10_000).await.expect("it works");
+    rows.into_iter().filter(|row| row.state != BlobState::Garbage).collect()
+}
+
+fn is_extent(row: &&BlobRow) -> bool {
+    matches!(row.name, BlobName::Extent(_))
+}
+
+fn geometry(k: u8, m: u8) -> Geometry {
+    Geometry::new(k, m).expect("a geometry")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_under_another_policy_is_dispersed_anew_and_reads_the_same() {
+    let mut w = world(|text| text + THRIFTY).await;
+    w.live(2).await;
+    // More than one window, and a last stripe that is not full.
+    w.put("k7", value("k7", 9, 3_456_789)).await;
+    let before = needed(&w).await.iter().filter(is_extent).count();
+    let engine = &w.gateway.engine;
+    assert!(engine.change_policy("bucket", "nowhere").await.is_err());
+    engine.change_policy("bucket", "thrifty").await.expect("it works");
+    let done = redisperse(&w).await;
+    assert!(done.extents as usize >= before && done.records > 20, "{done:?}");
+    w.check(w.names()).await;
+    // Garbage is what lay under the old policy; readers find the new.
+    w.compact().await;
+    assert_eq!(w.collect().await.garbage_left, 0);
+    w.check(w.names()).await;
+    for row in needed(&w).await.iter().filter(is_extent) {
+        assert_eq!(row.geometry, geometry(4, 2));
+        assert_eq!(row.policy.as_deref(), Some("thrifty"));
+    }
+    for (_, _, place) in w.gateway.catalog.places(w.bucket.id(), None, 1000).await.unwrap() {
+        let pack = w.gateway.catalog.blob(place.blob).await.unwrap().expect("it is there");
+        assert_eq!(pack.policy.as_deref(), Some("thrifty"));
+    }
+    let report = w.rehearse().await;
+    assert!(report.same && report.gaps == 0, "{report:?}");
+    // Again, and nothing is left to do; and back, of which the first dispersal is no part.
+    assert_eq!(redisperse(&w).await.extents, done.extents);
+    w.gateway.engine.change_policy("bucket", "default").await.expect("it works");
+    redisperse(&w).await;
+    w.collect().await;
+    w.check(w.names()).await;
+    for row in needed(&w).await.iter().filter(is_extent) {
+        assert_eq!((row.geometry, row.named() != row.blob()), (geometry(3, 3), true));
+    }
+    let report = w.rehearse().await;
+    assert!(report.same && report.gaps == 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_of_another_geometry_takes_what_it_has_along() {
+    let mut w = world(|text| text).await;
+    w.live(2).await;
+    let file = w.config.gateway.data.join("havre.toml");
+    let text = std::fs::read_to_string(&file).expect("it works");
+    let text = text.replace("k = 3\nm = 3", "k = 4\nm = 2");
+    std::fs::write(&file, text).expect("it works");
+    let config = Config::load(&file).expect("it works");
+    let mut w = w.restart(config).await;
+    w.live(1).await;
+    redisperse(&w).await;
+    w.compact().await;
+    assert_eq!(w.collect().await.garbage_left, 0);
+    w.check(w.names()).await;
+    let old: Vec<BlobRow> = needed(&w).await;
+    let old = old.iter().filter(|row| row.geometry != geometry(4, 2)).count();
+    assert_eq!(old, 0, "nothing is left of the old geometry");
+    let report = w.rehearse().await;
+    assert!(report.same && report.gaps == 0, "{report:?}");
+}
