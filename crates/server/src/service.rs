@@ -26,7 +26,9 @@ use futures::future::BoxFuture;
 use havre_engine::Engine;
 use havre_model::limits::PART_BYTES_MAX;
 use havre_model::ports::Ports;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -156,6 +158,16 @@ fn declared_length(response: &Response<Body>) -> Option<u64> {
     (!bodyless).then_some(length)
 }
 
+/// HTTP/2 ends a request that has no body without a `Content-Length`; S3 knows uploads by it.
+fn declare_empty(parts: &mut Parts, body: &Incoming) {
+    if parts.version >= Version::HTTP_2
+        && body.is_end_stream()
+        && !parts.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+}
+
 fn is_chunked(headers: &HeaderMap) -> bool {
     headers
         .get("x-amz-content-sha256")
@@ -180,6 +192,7 @@ impl Shared {
         let (mut parts, body) = request.into_parts();
         let context = self.context(secure, parts.extensions.remove::<Arc<Cut>>());
         let multiplexed = parts.version >= Version::HTTP_2;
+        declare_empty(&mut parts, &body);
         let method = parts.method.clone();
         let resource = parts.uri.path().to_owned();
         let timeout = self.limits.body_timeout;

@@ -38,6 +38,26 @@ async fn the_etag_is_the_md5_only_where_the_client_sent_it() {
 }
 
 #[tokio::test]
+async fn an_upload_says_how_long_it_is() {
+    let gateway = Gateway::with_bucket().await;
+    gateway.put("key", b"original").await;
+    let text = gateway.ok(Request::new("POST", "/bucket/other?uploads")).await.text();
+    let upload = element(&text, "UploadId").expect("an id");
+    let silent = |target: &str| Request { sized: false, ..Request::new("PUT", target) };
+    let part = format!("/bucket/other?partNumber=1&uploadId={upload}");
+    for target in ["/bucket/key", &part] {
+        for way in [Way::Header, Way::UnsignedPayload, Way::Presigned] {
+            let response = gateway.send_as(way, silent(target)).await;
+            assert_eq!(response.outcome(), "411 MissingContentLength", "{way:?} {target}");
+        }
+    }
+    assert_eq!(gateway.get("key").await.body, b"original", "and nothing was emptied");
+    let copy = silent("/bucket/copy").header("x-amz-copy-source", "/bucket/key");
+    assert_eq!(gateway.send(copy).await.outcome(), "200", "a copy has no body");
+    assert_eq!(gateway.send(silent("/made")).await.outcome(), "200", "nor has a new bucket");
+}
+
+#[tokio::test]
 async fn head_says_what_get_says() {
     let gateway = Gateway::with_bucket().await;
     let body = pattern(1234, 1);
