@@ -152,6 +152,7 @@ async fn ranges_answer_206_and_416() {
         let got = ask(range).await;
         assert_eq!(got.outcome(), "416 InvalidRange", "{range}");
         assert_eq!(got.value("content-range"), Some("bytes */200000"));
+        assert_eq!(got.value("content-type"), Some("application/xml"));
     }
     for range in ["bytes=0-1,5-6", "bytes=5-2", "lines=0-1", "nonsense"] {
         let got = ask(range).await;
@@ -453,7 +454,9 @@ async fn missing_things_are_named() {
         ("GET", "/bucket/none?tagging", "404 NoSuchKey"),
         ("GET", "/bucket/none?versionId=null", "404 NoSuchKey"),
         ("GET", "/bucket/none?versionId=3", "400 InvalidArgument"),
-        ("PATCH", "/bucket/none", "501 NotImplemented"),
+        ("PATCH", "/bucket/none", "405 MethodNotAllowed"),
+        ("POST", "/bucket/none", "405 MethodNotAllowed"),
+        ("PUT", "/", "405 MethodNotAllowed"),
         ("OPTIONS", "/bucket/none", "501 NotImplemented"),
         ("GET", "/Bucket_", "400 InvalidBucketName"),
     ] {
