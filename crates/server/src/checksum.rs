@@ -339,8 +339,13 @@ fn compare(
     if expected == computed {
         return Ok(());
     }
+    Err(mismatch(algorithm))
+}
+
+/// A checksum that is not the one that the client gave.
+pub(crate) fn mismatch(algorithm: ChecksumAlgorithm) -> S3Error {
     let label = label(algorithm);
-    Err(s3_error!(BadDigest, "The {label} you specified did not match the calculated checksum."))
+    s3_error!(BadDigest, "The {label} you specified did not match the calculated checksum.")
 }
 
 fn trailer_value(

@@ -16,6 +16,7 @@ use crate::s3::range::{content_range, not_satisfiable, part};
 use crate::s3::{Call, set_checksum};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use havre_engine::{Engine, Object, ObjectInfo, PutError, PutRequest, ReadError};
+use havre_model::record::Checksum;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use s3s::dto::{
@@ -32,6 +33,8 @@ struct Selection {
     partial: bool,
     /// The object's parts, for a read by part number.
     parts: Option<i32>,
+    /// Of exactly these bytes.
+    checksum: Option<Checksum>,
 }
 
 fn select<T>(call: &Call<'_, T>, info: &ObjectInfo, number: Option<i32>) -> S3Result<Selection> {
@@ -45,15 +48,27 @@ fn select<T>(call: &Call<'_, T>, info: &ObjectInfo, number: Option<i32>) -> S3Re
         }
         let range = part(info, number)?;
         let parts = i32::try_from(info.parts.len()).ok().filter(|parts| *parts > 0);
-        return Ok(Selection { partial: !range.is_empty(), range, parts });
+        let checksum = part_checksum(info, number);
+        return Ok(Selection { partial: !range.is_empty(), range, parts, checksum });
     }
-    match wanted {
-        None => Ok(Selection { range: 0..info.bytes, partial: false, parts: None }),
+    let (range, partial) = match wanted {
+        None => (0..info.bytes, false),
         Some(wanted) => {
-            let range = wanted.within(info.bytes).ok_or_else(|| not_satisfiable(info.bytes))?;
-            Ok(Selection { range, partial: true, parts: None })
+            (wanted.within(info.bytes).ok_or_else(|| not_satisfiable(info.bytes))?, true)
         }
-    }
+    };
+    // A checksum of the whole says nothing of a piece, and SDKs would compare it with one.
+    let checksum = info.checksum.clone().filter(|_| range == (0..info.bytes));
+    Ok(Selection { range, partial, parts: None, checksum })
+}
+
+/// The checksum of one part, where the object's is made of such.
+fn part_checksum(info: &ObjectInfo, number: i32) -> Option<Checksum> {
+    let of_object = info.checksum.as_ref()?;
+    let Some(part) = info.parts.iter().find(|part| i32::from(part.number) == number) else {
+        return Some(of_object.clone());
+    };
+    part.checksum.clone().filter(|checksum| checksum.algorithm == of_object.algorithm)
 }
 
 /// Fills in what GET and HEAD both say of an object.
@@ -80,10 +95,9 @@ macro_rules! describe {
         $output.storage_class = metadata.storage_class.clone().map(StorageClass::from);
         $output.tag_count = i32::try_from(metadata.tags.len()).ok().filter(|tags| *tags > 0);
         $output.website_redirect_location = metadata.website_redirect.clone();
-        // A checksum of the whole says nothing of a piece, and SDKs would compare it with one.
-        if $checksums && selection.range == (0..info.bytes) {
+        if $checksums && selection.checksum.is_some() {
             $output.checksum_type = info.checksum.as_ref().map(|sum| checksum_type(sum.kind));
-            set_checksum!($output, &info.checksum, info.parts.len());
+            set_checksum!($output, &selection.checksum, info.parts.len());
         }
     };
 }
