@@ -26,6 +26,11 @@ use s3s::dto::{
 use s3s::{Body, S3Error, S3Response, S3Result, s3_error};
 use std::ops::Range;
 
+/// Bodies of up to this get an MD5, and so the ETag that S3 gives them, also where the client sent
+/// none. It takes 1.6 us a KiB, twenty times what everything else does to a byte: little beside the
+/// rest of a small write, and most of a large one.
+const MD5_BYTES_MAX: u64 = 64 * 1024;
+
 /// What of an object is read.
 struct Selection {
     range: Range<u64>,
@@ -166,7 +171,11 @@ pub(crate) async fn put(
     let bytes = length(call.input.content_length)?;
     let metadata = metadata::of_request(&call.headers, call.input.metadata.take())?;
     let condition = call.admitted.conditions.clone().into_write()?;
-    let verifier = call.admitted.declared.clone().verifier(None);
+    let mut declared = call.admitted.declared.clone();
+    if bytes.is_some_and(|bytes| bytes <= MD5_BYTES_MAX) {
+        declared.compute_md5();
+    }
+    let verifier = declared.verifier(None);
     let mut body = Upload::new(call.input.body.take(), verifier, bytes);
     let request = PutRequest { bytes, metadata, condition };
     let info = match call.gateway.engine.put(&bucket, key, request, &mut body).await {
