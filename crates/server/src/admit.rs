@@ -258,9 +258,12 @@ fn is_upload(method: &Method, path: &S3Path, headers: &HeaderMap) -> bool {
         && !headers.contains_key("x-amz-copy-source")
 }
 
-/// S3 takes no upload whose length it does not know.
+/// S3 takes no upload that does not say how long it is: not even an empty one, because HTTP/1.1
+/// takes a body that was forgotten for an empty one.
 fn check_length(headers: &HeaderMap, body: &Body) -> S3Result<()> {
-    let known = body.remaining_length().exact().is_some() || content_length(headers).is_some();
+    let decoded = headers.contains_key("x-amz-decoded-content-length")
+        && body.remaining_length().exact().is_some();
+    let known = decoded || content_length(headers).is_some();
     if known { Ok(()) } else { Err(s3_error!(MissingContentLength)) }
 }
 

@@ -5,8 +5,8 @@
 //! more than one checksum, an unknown one or an announced trailer that does not come is an error,
 //! never ignored.
 //!
-//! **Deliberately absent.** The signature's own SHA-256 (`s3s` checks it) and MD5 where no client
-//! asked: it costs twenty times what the checksums do.
+//! **Deliberately absent.** The signature's own SHA-256 (`s3s` checks it) and the choice of when an
+//! MD5 that no client asked for is worth its time: it costs twenty times what the checksums do.
 //!
 //! **Crash.** Values only.
 
@@ -155,6 +155,8 @@ enum Expectation {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Declared {
     md5: Option<[u8; 16]>,
+    /// Whether the MD5 is computed also where none was declared.
+    with_md5: bool,
     checksum: Option<(ChecksumAlgorithm, Expectation)>,
     trailers: Option<TrailingHeaders>,
 }
@@ -184,7 +186,7 @@ impl Declared {
     /// # Errors
     /// When they contradict each other, are malformed, or name what is not implemented.
     pub(crate) fn of(headers: &HeaderMap, trailers: Option<TrailingHeaders>) -> S3Result<Self> {
-        let mut declared = Self { md5: None, checksum: None, trailers };
+        let mut declared = Self { md5: None, with_md5: false, checksum: None, trailers };
         if let Some(text) = header_text(headers, "content-md5")? {
             let value = BASE64.decode(text).ok().and_then(|value| value.try_into().ok());
             declared.md5 = Some(value.ok_or_else(|| s3_error!(InvalidDigest))?);
@@ -260,6 +262,11 @@ impl Declared {
         self.md5.is_some() || self.checksum.is_some()
     }
 
+    /// Has the MD5 computed although the client declared none.
+    pub(crate) const fn compute_md5(&mut self) {
+        self.with_md5 = true;
+    }
+
     /// A verifier that stores a checksum of `stored`, or of the client's own algorithm.
     pub(crate) fn verifier(self, stored: Option<ChecksumAlgorithm>) -> Verifier {
         let stored = stored.or(self.algorithm()).unwrap_or(DEFAULT);
@@ -269,7 +276,7 @@ impl Declared {
             None => (None, None),
         };
         Verifier {
-            md5: self.md5.map(|expected| (Md5::new(), expected)),
+            md5: (self.with_md5 || self.md5.is_some()).then(|| (Md5::new(), self.md5)),
             stored: (Hasher::new(stored), own),
             other,
             trailers: self.trailers,
@@ -279,7 +286,7 @@ impl Declared {
 
 /// Computes while the body passes, compares at its end.
 pub(crate) struct Verifier {
-    md5: Option<(Md5, [u8; 16])>,
+    md5: Option<(Md5, Option<[u8; 16]>)>,
     stored: (Hasher, Option<Expectation>),
     other: Option<(Hasher, Expectation)>,
     trailers: Option<TrailingHeaders>,
@@ -304,10 +311,11 @@ impl Verifier {
     pub(crate) fn verified(self) -> S3Result<BodyFacts> {
         let mut facts = BodyFacts::default();
         if let Some((md5, expected)) = self.md5 {
-            if <[u8; 16]>::from(md5.finalize()) != expected {
+            let computed = <[u8; 16]>::from(md5.finalize());
+            if expected.is_some_and(|expected| expected != computed) {
                 return Err(s3_error!(BadDigest));
             }
-            facts.md5 = Some(expected);
+            facts.md5 = Some(computed);
         }
         let trailers = self.trailers.as_ref();
         let compare = |hasher: Hasher, expected: Option<Expectation>| {
@@ -339,8 +347,13 @@ fn compare(
     if expected == computed {
         return Ok(());
     }
+    Err(mismatch(algorithm))
+}
+
+/// A checksum that is not the one that the client gave.
+pub(crate) fn mismatch(algorithm: ChecksumAlgorithm) -> S3Error {
     let label = label(algorithm);
-    Err(s3_error!(BadDigest, "The {label} you specified did not match the calculated checksum."))
+    s3_error!(BadDigest, "The {label} you specified did not match the calculated checksum.")
 }
 
 fn trailer_value(

@@ -114,6 +114,19 @@ const WRITE_HEADERS: [&str; 29] = [
     "x-amz-website-redirect-location",
 ];
 
+/// The canned access control lists of S3; with ACLs off the first two say what holds anyway.
+const CANNED_ACLS: [&str; 8] = [
+    "private",
+    "bucket-owner-full-control",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "log-delivery-write",
+];
+const CANNED_ACLS_TRUE: usize = 2;
+
 /// Headers of reads that would change what is read.
 const READ_HEADERS_UNBUILT: [&str; 2] =
     ["x-amz-server-side-encryption-customer-", "x-amz-create-session-mode"];
@@ -144,9 +157,33 @@ pub(crate) fn check(
     query: &Query<'_>,
     headers: &HeaderMap,
 ) -> S3Result<()> {
+    if !is_known(method, path, query) {
+        return Err(s3_error!(MethodNotAllowed));
+    }
     let reads = *method == Method::GET || *method == Method::HEAD;
     check_query(method, path, query, reads)?;
-    if reads { check_read_headers(headers) } else { check_write_headers(headers) }
+    if reads {
+        return check_read_headers(headers);
+    }
+    check_write_headers(headers)?;
+    if headers.contains_key("x-amz-copy-source-range") && query.value("partNumber").is_none() {
+        // Only parts are copied in ranges: the whole would be a false 200.
+        return Err(not_implemented("The range of an object that is copied"));
+    }
+    Ok(())
+}
+
+/// Whether S3 has this method at such a place: what it does not have is not unbuilt but not allowed.
+fn is_known(method: &Method, path: &S3Path, query: &Query<'_>) -> bool {
+    let anywhere = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
+    match path {
+        S3Path::Root => *method == Method::GET,
+        S3Path::Object { .. } if *method == Method::POST => {
+            query.iter().any(|parameter| !parameter.authenticates() && parameter.name != "x-id")
+        }
+        // OPTIONS asks for CORS, which is not built.
+        _ => anywhere.contains(method) || *method == Method::OPTIONS,
+    }
 }
 
 fn check_query(method: &Method, path: &S3Path, query: &Query<'_>, reads: bool) -> S3Result<()> {
@@ -214,7 +251,15 @@ fn check_write_headers(headers: &HeaderMap) -> S3Result<()> {
     match value("x-amz-server-side-encryption") {
         // What is stored is always encrypted under AES-256, so this much is promised truly.
         None | Some("AES256") => {}
-        Some(_) => return Err(not_implemented("The encryption")),
+        Some("aws:kms" | "aws:kms:dsse" | "aws:fsx") => {
+            return Err(not_implemented("The encryption"));
+        }
+        Some(_) => {
+            return Err(s3_error!(
+                InvalidArgument,
+                "The encryption method specified is not supported"
+            ));
+        }
     }
     match value("x-amz-bucket-object-lock-enabled").map(str::to_ascii_lowercase).as_deref() {
         None | Some("false") => {}
@@ -222,11 +267,16 @@ fn check_write_headers(headers: &HeaderMap) -> S3Result<()> {
     }
     match value("x-amz-object-ownership") {
         None | Some("BucketOwnerEnforced") => {}
-        Some(_) => return Err(not_implemented("The object ownership")),
+        Some("BucketOwnerPreferred" | "ObjectWriter") => {
+            return Err(not_implemented("The object ownership"));
+        }
+        Some(_) => return Err(s3_error!(InvalidArgument, "Invalid x-amz-object-ownership header")),
     }
-    match value("x-amz-acl") {
-        None | Some("private" | "bucket-owner-full-control") => Ok(()),
+    let Some(acl) = value("x-amz-acl") else { return Ok(()) };
+    match CANNED_ACLS.iter().position(|canned| *canned == acl) {
+        Some(index) if index < CANNED_ACLS_TRUE => Ok(()),
         Some(_) => Err(acls_are_off()),
+        None => Err(s3_error!(InvalidArgument, "The canned ACL is not one of S3's")),
     }
 }
 
@@ -296,6 +346,42 @@ mod tests {
             "DELETE /bucket/key?tagging",
         ] {
             assert_eq!(code(request, &[]), "NotImplemented", "{request}");
+        }
+    }
+
+    #[test]
+    fn what_s3_has_nowhere_is_not_allowed() {
+        for request in [
+            "HEAD /",
+            "PUT /",
+            "POST /",
+            "DELETE /",
+            "PATCH /bucket",
+            "TRACE /bucket/key",
+            "PROPFIND /bucket",
+            "POST /bucket/key",
+            "POST /bucket/key?x-id=PutObject&X-Amz-Date=1",
+        ] {
+            assert_eq!(code(request, &[]), "MethodNotAllowed", "{request}");
+        }
+    }
+
+    #[test]
+    fn only_parts_are_copied_in_ranges() {
+        let range = [("x-amz-copy-source", "/b/k"), ("x-amz-copy-source-range", "bytes=0-1")];
+        assert_eq!(code("PUT /bucket/key", &range), "NotImplemented");
+        assert_eq!(code("PUT /bucket/key?partNumber=1&uploadId=2", &range), "ok");
+    }
+
+    #[test]
+    fn values_that_s3_does_not_know_are_invalid() {
+        for (name, value) in [
+            ("x-amz-acl", "public"),
+            ("x-amz-acl", ""),
+            ("x-amz-server-side-encryption", "aes256"),
+            ("x-amz-object-ownership", "Nobody"),
+        ] {
+            assert_eq!(code("PUT /bucket/key", &[(name, value)]), "InvalidArgument", "{name}");
         }
     }
 

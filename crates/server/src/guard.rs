@@ -11,6 +11,7 @@
 //!
 //! **Crash.** Values only.
 
+use crate::authorization;
 use crate::config::{HEADER_BYTES_MAX, HEADERS_MAX, URI_BYTES_MAX};
 use crate::error::{custom, not_implemented};
 use crate::query::Query;
@@ -39,6 +40,7 @@ pub(crate) fn check(parts: &Parts) -> S3Result<()> {
     check_repeated(&parts.headers)?;
     check_host(parts)?;
     let query = Query::parse(parts.uri.query())?;
+    authorization::check(&parts.headers)?;
     check_authentication(parts, &query)?;
     check_form(parts)
 }
@@ -141,6 +143,14 @@ mod tests {
     #[track_caller]
     fn code(method: &str, uri: &str, headers: &[(&'static str, &str)]) -> String {
         let mut request = Request::builder().method(method).uri(uri);
+        if headers.iter().any(|(name, _)| *name == "authorization") {
+            let given = |name| headers.iter().any(|(other, _)| *other == name);
+            let with =
+                [("x-amz-date", "20260102T030405Z"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")];
+            for (name, value) in with.into_iter().filter(|(name, _)| !given(*name)) {
+                request = request.header(name, value);
+            }
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -150,7 +160,8 @@ mod tests {
 
     const SIGNED: (&str, &str) = (
         "authorization",
-        "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;x-amz-date, Signature=0",
+        "AWS4-HMAC-SHA256 Credential=a/20260102/us-east-1/s3/aws4_request, \
+         SignedHeaders=host;x-amz-date, Signature=0",
     );
 
     #[test]
@@ -175,7 +186,8 @@ mod tests {
 
     #[test]
     fn the_host_is_signed() {
-        let unsigned = "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=x-amz-date, Signature=0";
+        let unsigned = "AWS4-HMAC-SHA256 Credential=a/1/us-east-1/s3/aws4_request, \
+                        SignedHeaders=x-amz-date, Signature=0";
         assert_eq!(code("GET", "/b", &[("authorization", unsigned)]), "AccessDenied");
         assert_eq!(
             code("GET", "/b?X-Amz-SignedHeaders=x-amz-date&X-Amz-Signature=0", &[]),

@@ -26,7 +26,9 @@ use futures::future::BoxFuture;
 use havre_engine::Engine;
 use havre_model::limits::PART_BYTES_MAX;
 use havre_model::ports::Ports;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -156,6 +158,16 @@ fn declared_length(response: &Response<Body>) -> Option<u64> {
     (!bodyless).then_some(length)
 }
 
+/// HTTP/2 ends a request that has no body without a `Content-Length`; S3 knows uploads by it.
+fn declare_empty(parts: &mut Parts, body: &Incoming) {
+    if parts.version >= Version::HTTP_2
+        && body.is_end_stream()
+        && !parts.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+}
+
 fn is_chunked(headers: &HeaderMap) -> bool {
     headers
         .get("x-amz-content-sha256")
@@ -179,6 +191,8 @@ impl Shared {
         let began = self.ports.clock.elapsed();
         let (mut parts, body) = request.into_parts();
         let context = self.context(secure, parts.extensions.remove::<Arc<Cut>>());
+        let multiplexed = parts.version >= Version::HTTP_2;
+        declare_empty(&mut parts, &body);
         let method = parts.method.clone();
         let resource = parts.uri.path().to_owned();
         let timeout = self.limits.body_timeout;
@@ -199,10 +213,16 @@ impl Shared {
             }
         };
         let status = response.status();
-        if !expects || bytes_in.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        let unasked = expects && bytes_in.load(std::sync::atomic::Ordering::Relaxed) == 0;
+        if !unasked {
             self.drain(&leftover);
         }
-        let response = response::with_ids(response, &context, &resource, &self.region);
+        let mut response = response::with_ids(response, &context, &resource, &self.region);
+        if unasked && !multiplexed && leftover.lock().is_some() {
+            // The body was not asked for, so what the client sends next is either of the two. The
+            // connection ends here, and a client that is not told so sends its next request into it.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let (clock, tally) = (self.ports.clock.clone(), Arc::clone(&self.tally));
         let log = response::Log::new(context, status, began, bytes_in, clock, tally);
         let declared = if method == Method::HEAD { None } else { declared_length(&response) };

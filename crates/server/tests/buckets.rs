@@ -94,9 +94,26 @@ async fn the_location_constraint_chooses_the_policy() {
 #[tokio::test]
 async fn names_follow_the_rules_of_s3() {
     let gateway = Gateway::start().await;
-    for name in
-        ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "192.168.0.1", "xn--abc", &"a".repeat(64)]
-    {
+    for name in [
+        "ab",
+        "Abc",
+        "a_b",
+        "-abc",
+        "abc-",
+        "a..b",
+        "a.-b",
+        "a-.b",
+        "192.168.0.1",
+        "xn--abc",
+        "sthree-abc",
+        "amzn-s3-demo-abc",
+        "abc-s3alias",
+        "abc--ol-s3",
+        "abc.mrap",
+        "abc--x-s3",
+        "abc--table-s3",
+        &"a".repeat(64),
+    ] {
         let outcome = gateway.send(Request::new("PUT", &format!("/{name}"))).await.outcome();
         assert_eq!(outcome, "400 InvalidBucketName", "{name}");
     }

@@ -172,9 +172,13 @@ async fn the_body_is_asked_for_only_when_it_is_wanted() {
     let mut stream = TcpStream::connect(gateway.address).await.expect("connects");
     let bytes = request("/none/key");
     stream.write_all(&bytes[..bytes.len() - 5]).await.expect("writes");
-    let mut first = [0; 12];
-    timeout(SOON, stream.read_exact(&mut first)).await.expect("in time").expect("reads");
-    assert_eq!(&first, b"HTTP/1.1 404", "the body was never asked for");
+    let refused = timeout(SOON, http::read(&mut stream, "PUT")).await.expect("in time");
+    let refused = refused.expect("a response");
+    assert_eq!(refused.status, 404, "the body was never asked for");
+    // The connection ends then, and a client that was not told so lost its next request in it.
+    assert_eq!(refused.value("connection"), Some("close"));
+    let rest = timeout(SOON, stream.read(&mut [0; 1])).await.expect("in time");
+    assert_eq!(rest.expect("the end"), 0);
 }
 
 #[tokio::test]
@@ -351,6 +355,51 @@ async fn tls_serves_http_1_and_2() {
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         assert!(method == "PUT" || bytes.len() == 700_000 || bytes.len() == 2_000_000);
     }
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Kinds and payloads of the frames in `bytes`.
+fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<9>() {
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = &rest[..length.min(rest.len())];
+        found.push((head[3], payload.to_vec()));
+        bytes = &rest[payload.len()..];
+    }
+    found
+}
+
+#[tokio::test]
+async fn b17_who_opens_and_resets_streams_in_a_row_loses_the_connection() {
+    const GOAWAY: u8 = 7;
+    const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
+    let gateway = Gateway::with_bucket().await;
+    gateway.put("key", b"original").await;
+    let mut stream = encrypted(&gateway, b"h2").await;
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    // GET / over https, in the static table's terms, and its end; then the reset, as cancelled.
+    let head = [&[0x82, 0x84, 0x87, 0x41, 9][..], b"localhost"].concat();
+    for number in 0..1000 {
+        bytes.extend(frame(1, 5, 2 * number + 1, &head));
+        bytes.extend(frame(3, 0, 2 * number + 1, &8_u32.to_be_bytes()));
+    }
+    // The server may have closed before it has taken everything.
+    let _ = stream.write_all(&bytes).await;
+    let mut answer = Vec::new();
+    let reading = timeout(SOON, stream.read_to_end(&mut answer)).await;
+    assert!(reading.is_ok(), "the connection ends");
+    let told = frames(&answer)
+        .iter()
+        .any(|(kind, payload)| *kind == GOAWAY && payload.get(4..8) == Some(&ENHANCE_YOUR_CALM));
+    assert!(told, "{:?}", frames(&answer));
+    assert_eq!(gateway.get("key").await.body, b"original", "nobody else notices");
 }
 
 #[tokio::test]

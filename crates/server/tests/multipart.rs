@@ -258,7 +258,9 @@ async fn checksums_of_parts_make_the_objects() {
             assert_eq!(gateway.send(completion(&id, &bare)).await.outcome(), "400 InvalidRequest");
         }
         let bad = completion(&id, &parts).header(&header, &base64(&of_part(b"other")));
-        assert_eq!(gateway.send(bad).await.outcome(), "400 BadDigest");
+        let bad = gateway.send(bad).await;
+        assert_eq!(bad.outcome(), "400 BadDigest");
+        assert!(bad.text().contains(&format!("The {algorithm} you specified")), "{}", bad.text());
         let kind_header = if kind == "COMPOSITE" { "FULL_OBJECT" } else { "COMPOSITE" };
         let other_kind = completion(&id, &parts).header("x-amz-checksum-type", kind_header);
         assert_eq!(gateway.send(other_kind).await.outcome(), "400 InvalidRequest");
@@ -271,6 +273,14 @@ async fn checksums_of_parts_make_the_objects() {
         let head = gateway.ok(head).await;
         assert_eq!(head.value(&header), Some(expected.as_str()));
         assert_eq!(head.value("x-amz-checksum-type"), Some(kind));
+        for (number, body) in [(1, &first), (2, &last)] {
+            let target = format!("/bucket/key?partNumber={number}");
+            let get = Request::new("GET", &target).header("x-amz-checksum-mode", "ENABLED");
+            let got = gateway.ok(get).await;
+            assert!(got.body == *body, "part {number}");
+            let own = base64(&of_part(body));
+            assert_eq!(got.value(&header), Some(own.as_str()), "a part shows its own checksum");
+        }
         let attributes = Request::new("GET", "/bucket/key?attributes")
             .header("x-amz-object-attributes", "ObjectParts,Checksum")
             .header("x-amz-max-parts", "1");

@@ -26,15 +26,41 @@ async fn an_object_reads_back_however_it_was_signed() {
 }
 
 #[tokio::test]
-async fn the_etag_is_the_md5_only_where_the_client_sent_it() {
+async fn the_etag_is_the_md5_of_what_is_small_or_came_with_one() {
     let gateway = Gateway::with_bucket().await;
-    let plain = gateway.put("plain", b"hello").await;
+    let digest = |bytes: &[u8]| hex::encode(<md5::Md5 as md5::Digest>::digest(bytes));
+    for body in [&b"hello"[..], b"", &pattern(64 * 1024, 1)] {
+        let small = gateway.put("small", body).await;
+        assert_eq!(small.value("etag"), Some(format!("\"{}\"", digest(body)).as_str()));
+    }
+    let large = pattern(64 * 1024 + 1, 1);
+    let plain = gateway.put("plain", &large).await;
     let etag = plain.value("etag").expect("an ETag");
     assert_eq!((etag.len(), etag.ends_with("-1\"")), (36, true), "{etag}");
     let request =
-        Request::new("PUT", "/bucket/md5").body(b"hello").header("content-md5", &md5(b"hello"));
+        Request::new("PUT", "/bucket/md5").body(&large).header("content-md5", &md5(&large));
     let with = gateway.ok(request).await;
-    assert_eq!(with.value("etag"), Some("\"5d41402abc4b2a76b9719d911017c592\""));
+    assert_eq!(with.value("etag"), Some(format!("\"{}\"", digest(&large)).as_str()));
+}
+
+#[tokio::test]
+async fn an_upload_says_how_long_it_is() {
+    let gateway = Gateway::with_bucket().await;
+    gateway.put("key", b"original").await;
+    let text = gateway.ok(Request::new("POST", "/bucket/other?uploads")).await.text();
+    let upload = element(&text, "UploadId").expect("an id");
+    let silent = |target: &str| Request { sized: false, ..Request::new("PUT", target) };
+    let part = format!("/bucket/other?partNumber=1&uploadId={upload}");
+    for target in ["/bucket/key", &part] {
+        for way in [Way::Header, Way::UnsignedPayload, Way::Presigned] {
+            let response = gateway.send_as(way, silent(target)).await;
+            assert_eq!(response.outcome(), "411 MissingContentLength", "{way:?} {target}");
+        }
+    }
+    assert_eq!(gateway.get("key").await.body, b"original", "and nothing was emptied");
+    let copy = silent("/bucket/copy").header("x-amz-copy-source", "/bucket/key");
+    assert_eq!(gateway.send(copy).await.outcome(), "200", "a copy has no body");
+    assert_eq!(gateway.send(silent("/made")).await.outcome(), "200", "nor has a new bucket");
 }
 
 #[tokio::test]
@@ -132,6 +158,7 @@ async fn ranges_answer_206_and_416() {
         let got = ask(range).await;
         assert_eq!(got.outcome(), "416 InvalidRange", "{range}");
         assert_eq!(got.value("content-range"), Some("bytes */200000"));
+        assert_eq!(got.value("content-type"), Some("application/xml"));
     }
     for range in ["bytes=0-1,5-6", "bytes=5-2", "lines=0-1", "nonsense"] {
         let got = ask(range).await;
@@ -433,7 +460,9 @@ async fn missing_things_are_named() {
         ("GET", "/bucket/none?tagging", "404 NoSuchKey"),
         ("GET", "/bucket/none?versionId=null", "404 NoSuchKey"),
         ("GET", "/bucket/none?versionId=3", "400 InvalidArgument"),
-        ("PATCH", "/bucket/none", "501 NotImplemented"),
+        ("PATCH", "/bucket/none", "405 MethodNotAllowed"),
+        ("POST", "/bucket/none", "405 MethodNotAllowed"),
+        ("PUT", "/", "405 MethodNotAllowed"),
         ("OPTIONS", "/bucket/none", "501 NotImplemented"),
         ("GET", "/Bucket_", "400 InvalidBucketName"),
     ] {

@@ -29,6 +29,19 @@ const BUCKETS_MAX: usize = 10_000;
 /// The scope of the continuation tokens of the list of buckets: no bucket has this id.
 const BUCKETS: [u8; 16] = [0; 16];
 
+/// Beginnings and ends of names that S3 keeps for itself.
+const PREFIXES_KEPT: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+const SUFFIXES_KEPT: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+
+/// Whether a new bucket may have this well-formed name. Each label begins and ends with a letter or
+/// digit, so that it can stand in a host's name.
+fn may_be_made(name: &str) -> bool {
+    let labels = !name.contains(".-") && !name.contains("-.");
+    let kept = PREFIXES_KEPT.iter().any(|prefix| name.starts_with(prefix))
+        || SUFFIXES_KEPT.iter().any(|suffix| name.ends_with(suffix));
+    labels && !kept
+}
+
 /// The placement policy that a `LocationConstraint` chooses: its name, alone or behind the region
 /// and a colon; the default one for the region's own name.
 fn policy<'c>(
@@ -57,6 +70,9 @@ pub(crate) async fn create(
     let region = &call.gateway.region;
     let policy = policy(configuration, region);
     let name = &call.input.bucket;
+    if !may_be_made(name) {
+        return Err(s3_error!(InvalidBucketName));
+    }
     let tenant = call.principal().tenant;
     match call.gateway.engine.create_bucket(tenant, name, policy).await {
         Ok(_) => {}

@@ -113,15 +113,17 @@ pub(crate) fn key(text: String) -> S3Result<ObjectKey> {
     ObjectKey::new(text).ok_or_else(|| s3_error!(InvalidArgument, "The key is not valid."))
 }
 
-/// A tenant as the owner of buckets and objects.
+/// A tenant as the owner of buckets and objects. Clients of before 2026 look for a display name,
+/// which S3 no longer gives: the id is good enough for one.
 pub(crate) fn owner(tenant: TenantId) -> Owner {
-    Owner { id: Some(tenant.to_string()), ..Owner::default() }
+    let name = tenant.to_string();
+    Owner { id: Some(name.clone()), display_name: Some(name) }
 }
 
 /// The one grant that there is: the owner may do everything.
 pub(crate) fn grants(tenant: TenantId) -> Vec<Grant> {
     let grantee = Grantee {
-        display_name: None,
+        display_name: Some(tenant.to_string()),
         email_address: None,
         id: Some(tenant.to_string()),
         type_: Type::from_static(Type::CANONICAL_USER),

@@ -237,12 +237,17 @@ fn object_checksum(
     Ok(found)
 }
 
-fn refused(error: &CompleteError, request_bytes: Option<u64>, checksum_given: bool) -> S3Error {
+fn refused(error: &CompleteError, upload: Option<&UploadInfo>, checksum_given: bool) -> S3Error {
     match error {
-        CompleteError::Mismatch if request_bytes.is_some() && !checksum_given => s3_error!(
+        CompleteError::Mismatch if !checksum_given => s3_error!(
             InvalidRequest,
             "The provided 'x-amz-mp-object-size' header value does not match what was computed."
         ),
+        CompleteError::Mismatch => {
+            let chosen = upload.and_then(|upload| upload.checksum);
+            let algorithm = chosen.map_or(checksum::DEFAULT, |(algorithm, _)| algorithm);
+            checksum::mismatch(algorithm)
+        }
         _ => of_complete(error),
     }
 }
@@ -269,7 +274,7 @@ pub(crate) async fn complete(
     };
     let checksum_given = request.checksum.is_some();
     let info = engine.complete(&bucket, key, upload, request).await;
-    let info = info.map_err(|error| refused(&error, bytes, checksum_given))?;
+    let info = info.map_err(|error| refused(&error, found.as_ref(), checksum_given))?;
     let mut names = Names::plain(&call.gateway.ports);
     let mut output = CompleteMultipartUploadOutput {
         bucket: Some(input.bucket.clone()),
@@ -299,7 +304,8 @@ pub(crate) async fn abort(
 }
 
 fn initiator(tenant: TenantId) -> Initiator {
-    Initiator { id: Some(tenant.to_string()), ..Initiator::default() }
+    let name = tenant.to_string();
+    Initiator { id: Some(name.clone()), display_name: Some(name) }
 }
 
 fn storage_class(upload: &UploadInfo) -> StorageClass {

@@ -16,6 +16,7 @@ use crate::s3::range::{content_range, not_satisfiable, part};
 use crate::s3::{Call, set_checksum};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use havre_engine::{Engine, Object, ObjectInfo, PutError, PutRequest, ReadError};
+use havre_model::record::Checksum;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use s3s::dto::{
@@ -25,6 +26,11 @@ use s3s::dto::{
 use s3s::{Body, S3Error, S3Response, S3Result, s3_error};
 use std::ops::Range;
 
+/// Bodies of up to this get an MD5, and so the ETag that S3 gives them, also where the client sent
+/// none. It takes 1.6 us a KiB, twenty times what everything else does to a byte: little beside the
+/// rest of a small write, and most of a large one.
+const MD5_BYTES_MAX: u64 = 64 * 1024;
+
 /// What of an object is read.
 struct Selection {
     range: Range<u64>,
@@ -32,6 +38,8 @@ struct Selection {
     partial: bool,
     /// The object's parts, for a read by part number.
     parts: Option<i32>,
+    /// Of exactly these bytes.
+    checksum: Option<Checksum>,
 }
 
 fn select<T>(call: &Call<'_, T>, info: &ObjectInfo, number: Option<i32>) -> S3Result<Selection> {
@@ -45,15 +53,27 @@ fn select<T>(call: &Call<'_, T>, info: &ObjectInfo, number: Option<i32>) -> S3Re
         }
         let range = part(info, number)?;
         let parts = i32::try_from(info.parts.len()).ok().filter(|parts| *parts > 0);
-        return Ok(Selection { partial: !range.is_empty(), range, parts });
+        let checksum = part_checksum(info, number);
+        return Ok(Selection { partial: !range.is_empty(), range, parts, checksum });
     }
-    match wanted {
-        None => Ok(Selection { range: 0..info.bytes, partial: false, parts: None }),
+    let (range, partial) = match wanted {
+        None => (0..info.bytes, false),
         Some(wanted) => {
-            let range = wanted.within(info.bytes).ok_or_else(|| not_satisfiable(info.bytes))?;
-            Ok(Selection { range, partial: true, parts: None })
+            (wanted.within(info.bytes).ok_or_else(|| not_satisfiable(info.bytes))?, true)
         }
-    }
+    };
+    // A checksum of the whole says nothing of a piece, and SDKs would compare it with one.
+    let checksum = info.checksum.clone().filter(|_| range == (0..info.bytes));
+    Ok(Selection { range, partial, parts: None, checksum })
+}
+
+/// The checksum of one part, where the object's is made of such.
+fn part_checksum(info: &ObjectInfo, number: i32) -> Option<Checksum> {
+    let of_object = info.checksum.as_ref()?;
+    let Some(part) = info.parts.iter().find(|part| i32::from(part.number) == number) else {
+        return Some(of_object.clone());
+    };
+    part.checksum.clone().filter(|checksum| checksum.algorithm == of_object.algorithm)
 }
 
 /// Fills in what GET and HEAD both say of an object.
@@ -80,10 +100,9 @@ macro_rules! describe {
         $output.storage_class = metadata.storage_class.clone().map(StorageClass::from);
         $output.tag_count = i32::try_from(metadata.tags.len()).ok().filter(|tags| *tags > 0);
         $output.website_redirect_location = metadata.website_redirect.clone();
-        // A checksum of the whole says nothing of a piece, and SDKs would compare it with one.
-        if $checksums && selection.range == (0..info.bytes) {
+        if $checksums && selection.checksum.is_some() {
             $output.checksum_type = info.checksum.as_ref().map(|sum| checksum_type(sum.kind));
-            set_checksum!($output, &info.checksum, info.parts.len());
+            set_checksum!($output, &selection.checksum, info.parts.len());
         }
     };
 }
@@ -152,7 +171,11 @@ pub(crate) async fn put(
     let bytes = length(call.input.content_length)?;
     let metadata = metadata::of_request(&call.headers, call.input.metadata.take())?;
     let condition = call.admitted.conditions.clone().into_write()?;
-    let verifier = call.admitted.declared.clone().verifier(None);
+    let mut declared = call.admitted.declared.clone();
+    if bytes.is_some_and(|bytes| bytes <= MD5_BYTES_MAX) {
+        declared.compute_md5();
+    }
+    let verifier = declared.verifier(None);
     let mut body = Upload::new(call.input.body.take(), verifier, bytes);
     let request = PutRequest { bytes, metadata, condition };
     let info = match call.gateway.engine.put(&bucket, key, request, &mut body).await {

@@ -60,8 +60,10 @@ pub(crate) fn content_range(range: &Range<u64>, bytes: u64) -> String {
 
 /// 416, which says how long the object is.
 pub(crate) fn not_satisfiable(bytes: u64) -> S3Error {
-    let mut error = s3_error!(InvalidRange);
+    let mut error = s3_error!(InvalidRange, "The requested range is not satisfiable");
+    // Headers of an error stand in the place of those that `s3s` would set.
     let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     let value =
         HeaderValue::from_str(&format!("bytes */{bytes}")).expect("digits are a valid value");
     headers.insert(header::CONTENT_RANGE, value);
