@@ -10,6 +10,7 @@
 use crate::config::{Config, SecretRef};
 use crate::statement::Signer;
 use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
 use havre_catalog::{Catalog, JobRow, Mode, Opened, SqliteCatalog};
 use havre_engine::replay::Progress;
 use havre_engine::{Engine, Parts, Reach, StartReport};
@@ -203,12 +204,13 @@ pub fn is_there(path: &Path) -> bool {
 /// The engine's writers and readers, as the keeper knows them.
 pub struct InFlight(pub Arc<Engine>);
 
+#[async_trait]
 impl HeldBlobs for InFlight {
-    fn holds(&self, blob: BlobId) -> bool {
+    async fn holds(&self, blob: BlobId) -> bool {
         self.0.holds(blob)
     }
 
-    fn moved(&self, blob: BlobId) {
+    async fn moved(&self, blob: BlobId) {
         self.0.shards_moved(blob);
     }
 }

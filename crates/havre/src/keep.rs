@@ -15,8 +15,8 @@ use havre::config::Config;
 use havre_catalog::Catalog;
 use havre_engine::Engine;
 use havre_keeper::{
-    Busy, Collector, Depth, GcReport, HeldBlobs, Relocation, Relocator, RepairReport, Repairer,
-    Scrubber, Throttle, estimate, shards_listed,
+    Busy, Collector, Depth, GcReport, HeldBlobs, Index, Relocation, Relocator, RepairReport,
+    Repairer, Scrubber, Throttle, estimate, shards_listed,
 };
 use havre_model::SiteSet;
 use havre_model::ports::Ports;
@@ -93,9 +93,13 @@ impl Keeper {
         Arc::new(InFlight(Arc::clone(&self.engine)))
     }
 
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::new(Arc::clone(&self.catalog))
+    }
+
     fn collector(&self) -> Collector {
         Collector {
-            catalog: Arc::clone(&self.catalog),
+            catalog: self.index(),
             fleet: Arc::clone(&self.fleet),
             held: self.held(),
             busy: self.busy.clone(),
@@ -103,14 +107,14 @@ impl Keeper {
     }
 
     fn repairer(&self) -> Repairer {
-        let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
+        let (catalog, fleet) = (self.index(), Arc::clone(&self.fleet));
         let (policies, busy) = (Arc::clone(&self.policies), self.busy.clone());
         Repairer::new(catalog, fleet, policies, busy, self.bytes_per_second, self.ports.clone())
     }
 
     fn relocator(&self) -> Relocator {
         Relocator {
-            catalog: Arc::clone(&self.catalog),
+            catalog: self.index(),
             fleet: Arc::clone(&self.fleet),
             policies: Arc::clone(&self.policies),
             held: self.held(),
@@ -126,11 +130,11 @@ impl Keeper {
     pub(crate) async fn scrub_for_ever(self) {
         let Scrubbing { bytes_per_second, cycle, depth } = self.scrub;
         let throttle = Throttle::new(bytes_per_second);
-        let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
+        let (catalog, fleet) = (self.index(), Arc::clone(&self.fleet));
         let mut scrubber = Scrubber { catalog, fleet, depth, ports: self.ports.clone(), throttle };
         loop {
             self.ports.runtime.sleep(SCRUB_PAUSE).await;
-            match Scrubber::progress(&*self.catalog).await {
+            match Scrubber::progress(&self.catalog).await {
                 // A clock that was set back begins a cycle.
                 Ok(last) if last.ended_ms > 0 => {
                     let now = self.ports.clock.now().millis();
@@ -212,7 +216,7 @@ impl Keeper {
         if self.rooms.iter().all(|room| *room == Room::default()) {
             return Ok(());
         }
-        let used = estimate::stored_bytes(&*self.catalog, &self.fleet).await?;
+        let used = estimate::stored_bytes(&self.catalog, &self.fleet).await?;
         let rooms: Vec<Room> =
             self.rooms.iter().zip(used).map(|(room, used)| Room { used, ..*room }).collect();
         let (next, whole) = (shares(&rooms, Measure::Free), shares(&rooms, Measure::Capacity));

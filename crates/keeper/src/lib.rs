@@ -12,6 +12,7 @@
 mod busy;
 pub mod estimate;
 pub mod execute;
+mod index;
 pub mod plan;
 mod rebuild;
 pub mod relocate;
@@ -21,6 +22,7 @@ mod throttle;
 
 pub use busy::Busy;
 pub use execute::{Collector, GcReport, HeldBlobs, shards_listed};
+pub use index::Index;
 pub use relocate::{Relocation, Relocator};
 pub use repair::{RepairReport, Repairer};
 pub use scrub::{Depth, Scrub, Scrubber};

@@ -131,7 +131,7 @@ impl GatewayDesk {
     async fn status(&self) -> Result<Status> {
         let counts = self.catalog.counts().await.context("count what there is")?;
         let up = self.ports.clock.elapsed().saturating_sub(self.started);
-        let scrub = Scrubber::progress(&*self.catalog).await.context("read how far scrub got")?;
+        let scrub = Scrubber::progress(&self.catalog).await.context("read how far scrub got")?;
         Ok(Status {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             up_seconds: up.as_secs(),

@@ -347,7 +347,7 @@ impl GatewayDesk {
     /// How far it got; with `list`, by what the closed sites themselves say.
     pub(super) async fn drains(&self, list: bool) -> Result<Drains> {
         let rows = self.engine.exclusions().await?;
-        let progress: Relocation = Relocator::progress(&*self.catalog).await?;
+        let progress: Relocation = Relocator::progress(&self.catalog).await?;
         let now = self.ports.clock.now().millis();
         let seconds = match progress.began_ms {
             0 => 0,
@@ -387,7 +387,7 @@ impl GatewayDesk {
     pub(super) async fn state_drains(&self) -> Result<DrainsStated> {
         let drains = self.drains(true).await?;
         anyhow::ensure!(!drains.exclusions.is_empty(), "nobody is excluded: nothing is to be said");
-        let progress: Relocation = Relocator::progress(&*self.catalog).await?;
+        let progress: Relocation = Relocator::progress(&self.catalog).await?;
         let undeleted = self.undeleted().await?;
         let time = |millis| (millis > 0).then(|| rfc3339(Timestamp::from_millis(millis)));
         let ended_ms = if drains.is_empty() { progress.ended_ms } else { 0 };
