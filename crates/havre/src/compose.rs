@@ -7,17 +7,16 @@
 //!
 //! **Crash.** Nothing is kept.
 
-use crate::config::{Config, SecretRef};
+use crate::apart::Post;
+use crate::config::{Config, KeeperRuns, SecretRef};
 use crate::statement::Signer;
 use anyhow::{Context, Result, bail};
-use async_trait::async_trait;
 use havre_catalog::{Catalog, JobRow, Mode, Opened, SqliteCatalog};
 use havre_engine::replay::Progress;
 use havre_engine::{Engine, Parts, Reach, StartReport};
-use havre_keeper::HeldBlobs;
+use havre_model::SiteSet;
 use havre_model::ports::Ports;
 use havre_model::record::Excluded;
-use havre_model::{BlobId, SiteSet};
 use havre_policy::{Facts, PlacementPolicy};
 use havre_seal::{Keyring, RootKey};
 use havre_sites::Fleet;
@@ -44,6 +43,8 @@ pub struct Gateway {
     pub moves_paused: Arc<AtomicBool>,
     /// Whether shards move until each site has its share; the catalog remembers it.
     pub rebalances: Arc<AtomicBool>,
+    /// The post of a keeper in a process of its own; none where its workers run inside.
+    pub post: Option<Arc<Post>>,
     /// Signs what is done, for others to see.
     pub signer: Arc<Signer>,
     /// What the start found.
@@ -171,7 +172,9 @@ pub async fn start(config: &Config) -> Result<Gateway> {
     let moves_paused = flag(&*catalog, MOVES_PAUSED).await?;
     let rebalances = flag(&*catalog, REBALANCES).await?;
     let policies = config.placement_policies().into();
-    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, rebalances, signer, report })
+    let is_apart = config.keeper.runs == KeeperRuns::Apart;
+    let post = is_apart.then(|| Arc::new(Post::new(havre_sites::system::ports())));
+    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, rebalances, post, signer, report })
 }
 
 async fn flag(catalog: &dyn Catalog, name: &str) -> Result<Arc<AtomicBool>> {
@@ -199,20 +202,6 @@ pub async fn set_flag(
 #[must_use]
 pub fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
-}
-
-/// The engine's writers and readers, as the keeper knows them.
-pub struct InFlight(pub Arc<Engine>);
-
-#[async_trait]
-impl HeldBlobs for InFlight {
-    async fn holds(&self, blob: BlobId) -> bool {
-        self.0.holds(blob)
-    }
-
-    async fn moved(&self, blob: BlobId) {
-        self.0.shards_moved(blob);
-    }
 }
 
 /// Between two lines of progress in a log.

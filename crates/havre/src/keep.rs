@@ -1,8 +1,9 @@
-//! The keeper's work: repair, relocation and garbage collection, beside the gateway, or garbage
-//! once by hand.
+//! The keeper's work: repair, relocation, scrub and garbage collection, inside the gateway or in a
+//! process of its own; or garbage once by hand.
 //!
-//! **Invariant.** One process keeps: the one that holds the catalog and knows who writes and
-//! reads.
+//! **Invariant.** One process keeps for a catalog: the gateway's, or the one that has its post
+//! (`havre::apart`). The workers see the catalog and the gateway through [`Index`] and
+//! [`Oversight`] alone, wherever they run.
 //!
 //! **Deliberately absent.** What is garbage (`catalog`), what is an orphan, and how a shard is made
 //! anew (`keeper`).
@@ -10,23 +11,22 @@
 //! **Crash.** The next pass goes on.
 
 use anyhow::{Context, Result};
-use havre::compose::{self, Gateway, InFlight, REBALANCES, set_flag};
+use havre::apart::Session;
+use havre::compose::{self, Gateway};
 use havre::config::Config;
-use havre_catalog::Catalog;
-use havre_engine::Engine;
+use havre::oversight::{Inside, Oversight};
 use havre_keeper::{
     Busy, Collector, Depth, GcReport, HeldBlobs, Index, Relocation, Relocator, RepairReport,
     Repairer, Scrubber, Throttle, estimate, shards_listed,
 };
 use havre_model::SiteSet;
-use havre_model::ports::Ports;
+use havre_model::ports::{Ports, Task};
 use havre_policy::PlacementPolicy;
 use havre_policy::spread::{Measure, Room, shares};
 use havre_sites::{Fleet, Share};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The pause between two collections of a running gateway.
@@ -47,12 +47,10 @@ const RELOCATE_STALLED: Duration = Duration::from_secs(60);
 /// What all of the keeper's workers share.
 #[derive(Clone)]
 pub(crate) struct Keeper {
-    catalog: Arc<dyn Catalog>,
+    index: Arc<dyn Index>,
+    oversight: Arc<dyn Oversight>,
     fleet: Arc<Fleet>,
-    engine: Arc<Engine>,
     policies: Arc<[PlacementPolicy]>,
-    moves_paused: Arc<AtomicBool>,
-    rebalances: Arc<AtomicBool>,
     rooms: Vec<Room>,
     busy: Busy,
     bytes_per_second: u64,
@@ -69,14 +67,35 @@ struct Scrubbing {
 }
 
 impl Keeper {
-    pub(crate) fn new(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
+    /// Inside the gateway.
+    pub(crate) fn inside(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
+        let index = Arc::new(Arc::clone(&gateway.catalog));
+        let (oversight, fleet) = (Arc::new(Inside::new(gateway)), Arc::clone(&gateway.fleet));
+        Self::new(index, oversight, fleet, config, ports)
+    }
+
+    /// In a process of its own, for as long as the session lives.
+    pub(crate) fn apart(
+        session: Arc<Session>,
+        fleet: Arc<Fleet>,
+        config: &Config,
+        ports: Ports,
+    ) -> Self {
+        Self::new(Arc::clone(&session) as Arc<dyn Index>, session, fleet, config, ports)
+    }
+
+    fn new(
+        index: Arc<dyn Index>,
+        oversight: Arc<dyn Oversight>,
+        fleet: Arc<Fleet>,
+        config: &Config,
+        ports: Ports,
+    ) -> Self {
         Self {
-            catalog: Arc::clone(&gateway.catalog),
-            fleet: Arc::clone(&gateway.fleet),
-            engine: Arc::clone(&gateway.engine),
-            policies: Arc::clone(&gateway.policies),
-            moves_paused: Arc::clone(&gateway.moves_paused),
-            rebalances: Arc::clone(&gateway.rebalances),
+            index,
+            oversight,
+            fleet,
+            policies: config.placement_policies().into(),
             rooms: config.sites.iter().map(|site| site.room).collect(),
             busy: Busy::default(),
             bytes_per_second: config.keeper_bytes_per_second(),
@@ -89,17 +108,23 @@ impl Keeper {
         }
     }
 
-    fn held(&self) -> Arc<dyn HeldBlobs> {
-        Arc::new(InFlight(Arc::clone(&self.engine)))
+    /// All workers, each for ever.
+    pub(crate) fn workers(self) -> Vec<Task> {
+        vec![
+            Box::pin(self.clone().repair_for_ever()),
+            Box::pin(self.clone().relocate_for_ever()),
+            Box::pin(self.clone().scrub_for_ever()),
+            Box::pin(self.collect_for_ever()),
+        ]
     }
 
-    fn index(&self) -> Arc<dyn Index> {
-        Arc::new(Arc::clone(&self.catalog))
+    fn held(&self) -> Arc<dyn HeldBlobs> {
+        Arc::clone(&self.oversight) as Arc<dyn HeldBlobs>
     }
 
     fn collector(&self) -> Collector {
         Collector {
-            catalog: self.index(),
+            catalog: Arc::clone(&self.index),
             fleet: Arc::clone(&self.fleet),
             held: self.held(),
             busy: self.busy.clone(),
@@ -107,14 +132,14 @@ impl Keeper {
     }
 
     fn repairer(&self) -> Repairer {
-        let (catalog, fleet) = (self.index(), Arc::clone(&self.fleet));
+        let (catalog, fleet) = (Arc::clone(&self.index), Arc::clone(&self.fleet));
         let (policies, busy) = (Arc::clone(&self.policies), self.busy.clone());
         Repairer::new(catalog, fleet, policies, busy, self.bytes_per_second, self.ports.clone())
     }
 
     fn relocator(&self) -> Relocator {
         Relocator {
-            catalog: self.index(),
+            catalog: Arc::clone(&self.index),
             fleet: Arc::clone(&self.fleet),
             policies: Arc::clone(&self.policies),
             held: self.held(),
@@ -126,15 +151,15 @@ impl Keeper {
         }
     }
 
-    /// Scrubs, cycle after cycle, for as long as the gateway runs.
-    pub(crate) async fn scrub_for_ever(self) {
+    /// Scrubs, cycle after cycle, for as long as the keeper runs.
+    async fn scrub_for_ever(self) {
         let Scrubbing { bytes_per_second, cycle, depth } = self.scrub;
         let throttle = Throttle::new(bytes_per_second);
-        let (catalog, fleet) = (self.index(), Arc::clone(&self.fleet));
+        let (catalog, fleet) = (Arc::clone(&self.index), Arc::clone(&self.fleet));
         let mut scrubber = Scrubber { catalog, fleet, depth, ports: self.ports.clone(), throttle };
         loop {
             self.ports.runtime.sleep(SCRUB_PAUSE).await;
-            match Scrubber::progress(&self.catalog).await {
+            match Scrubber::progress(&*self.index).await {
                 // A clock that was set back begins a cycle.
                 Ok(last) if last.ended_ms > 0 => {
                     let now = self.ports.clock.now().millis();
@@ -162,13 +187,13 @@ impl Keeper {
         }
     }
 
-    /// Collects garbage, pass after pass, for as long as the gateway runs.
-    pub(crate) async fn collect_for_ever(self) {
+    /// Collects garbage, pass after pass, for as long as the keeper runs.
+    async fn collect_for_ever(self) {
         let collector = self.collector();
         self.ports.runtime.sleep(FIRST_PAUSE).await;
         loop {
             // Without every acknowledged pack in the catalog, what is needed looks like an orphan.
-            if self.engine.fence().await {
+            if self.oversight.fence().await {
                 match collector.collect().await {
                     Ok(report) => tell(&report),
                     Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
@@ -178,8 +203,8 @@ impl Keeper {
         }
     }
 
-    /// Repairs what misses shards, for as long as the gateway runs.
-    pub(crate) async fn repair_for_ever(self) {
+    /// Repairs what misses shards, for as long as the keeper runs.
+    async fn repair_for_ever(self) {
         let mut repairer = self.repairer();
         loop {
             self.ports.runtime.sleep(REPAIR_PAUSE).await;
@@ -192,7 +217,7 @@ impl Keeper {
 
     /// Whether closed sites list nothing any more, after garbage was collected for it.
     async fn is_empty(&self, closed: SiteSet) -> bool {
-        if !closed.is_empty() && self.engine.fence().await {
+        if !closed.is_empty() && self.oversight.fence().await {
             match self.collector().collect().await {
                 Ok(report) => tell(&report),
                 Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
@@ -211,12 +236,23 @@ impl Keeper {
         true
     }
 
+    /// Tells the fleet now and then what each site should get: where new blobs go follows it, in
+    /// a gateway whose keeper is apart, too.
+    pub(crate) async fn share_out_for_ever(self) {
+        loop {
+            if let Err(error) = self.share_out().await {
+                tracing::warn!(%error, "what the sites hold cannot be counted");
+            }
+            self.ports.runtime.sleep(RELOCATE_EVERY).await;
+        }
+    }
+
     /// Tells the fleet how much of what is stored each site should get.
     async fn share_out(&self) -> Result<()> {
         if self.rooms.iter().all(|room| *room == Room::default()) {
             return Ok(());
         }
-        let used = estimate::stored_bytes(&self.catalog, &self.fleet).await?;
+        let used = estimate::stored_bytes(&*self.index, &self.fleet).await?;
         let rooms: Vec<Room> =
             self.rooms.iter().zip(used).map(|(room, used)| Room { used, ..*room }).collect();
         let (next, whole) = (shares(&rooms, Measure::Free), shares(&rooms, Measure::Capacity));
@@ -225,24 +261,25 @@ impl Keeper {
         Ok(())
     }
 
-    /// Moves what may not stay where it is, for as long as the gateway runs: at once while sites
+    /// Moves what may not stay where it is, for as long as the keeper runs: at once while sites
     /// are closed and not empty, and now and then because facts change with the configuration.
     /// When asked to, also what may stay, until each site has its share.
-    pub(crate) async fn relocate_for_ever(self) {
+    async fn relocate_for_ever(self) {
         let mut relocator = self.relocator();
         let mut seen = SiteSet::EMPTY;
         let (mut idle, mut pause, mut last) = (Duration::MAX, Duration::ZERO, (0, 0));
         loop {
-            let (closed, rebalances) = (self.fleet.closed(), self.rebalances());
-            let paused = || self.moves_paused.load(Ordering::Acquire);
+            let (closed, rebalances) = (self.fleet.closed(), self.oversight.rebalances());
+            let paused = || self.oversight.moves_paused();
             let is_new = closed != seen || rebalances != relocator.rebalances;
             let due = is_new || idle >= pause;
-            if due && self.engine.takes_writes() && !paused() {
+            if due && self.oversight.takes_writes() && !paused() {
                 (seen, relocator.rebalances) = (closed, rebalances);
                 if let Err(error) = self.share_out().await {
                     tracing::warn!(%error, "what the sites hold cannot be counted");
                 }
-                let same = || self.fleet.closed() == closed && self.rebalances() == rebalances;
+                let same =
+                    || self.fleet.closed() == closed && self.oversight.rebalances() == rebalances;
                 match relocator.pass(&|| same() && !paused()).await {
                     Ok(progress) => {
                         // Garbage is not moved: it goes, so that closed sites are left empty.
@@ -269,15 +306,14 @@ impl Keeper {
         }
     }
 
-    fn rebalances(&self) -> bool {
-        self.rebalances.load(Ordering::Acquire)
-    }
-
     async fn end_rebalance(&self) {
-        match set_flag(&*self.catalog, REBALANCES, &self.rebalances, false).await {
+        match self.oversight.end_rebalance().await {
             Ok(()) => tracing::info!("each site has its share, as far as the guarantee allows"),
             // The next pass finds the same.
-            Err(error) => tracing::warn!(%error, "the end of rebalancing cannot be noted"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the end of rebalancing cannot be noted");
+            }
         }
     }
 }
@@ -354,7 +390,7 @@ pub(crate) async fn collect_once(config: &Config) -> Result<()> {
         gateway.engine.fence().await,
         "too many sites are away to know what is needed; bring them back first"
     );
-    let keeper = Keeper::new(&gateway, config, havre_sites::system::ports());
+    let keeper = Keeper::inside(&gateway, config, havre_sites::system::ports());
     let report = keeper.collector().collect().await?;
     let counts = gateway.engine.counts().await?;
     let printed = Printed {

@@ -8,6 +8,7 @@
 
 use super::Order;
 use super::serve::{Desk, Outcome, Reporter};
+use crate::apart::{KeeperStatus, Post};
 use crate::compose::Gateway;
 use crate::config::Config;
 use crate::statement::{Signer, rfc3339};
@@ -43,6 +44,8 @@ pub struct Status {
     pub below_guarantee_blobs: u64,
     /// How far scrub got; none before its first cycle.
     pub scrub: Option<ScrubStatus>,
+    /// The keeper of another process; none where the keeper is inside.
+    pub keeper: Option<KeeperStatus>,
     /// The sites, in the configuration's order.
     pub sites: Vec<SiteStatus>,
 }
@@ -99,6 +102,7 @@ pub struct GatewayDesk {
     pub(super) moves_paused: Arc<AtomicBool>,
     pub(super) rebalances: Arc<AtomicBool>,
     pub(super) keeper_bytes_per_second: u64,
+    pub(super) post: Option<Arc<Post>>,
     pub(super) signer: Arc<Signer>,
     pub(super) tally: Arc<Tally>,
     /// Held while a drill runs.
@@ -120,6 +124,7 @@ impl GatewayDesk {
             moves_paused: Arc::clone(&gateway.moves_paused),
             rebalances: Arc::clone(&gateway.rebalances),
             keeper_bytes_per_second: config.keeper_bytes_per_second(),
+            post: gateway.post.clone(),
             signer: Arc::clone(&gateway.signer),
             tally,
             drill: tokio::sync::Mutex::default(),
@@ -141,6 +146,7 @@ impl GatewayDesk {
             incomplete_blobs: counts.incomplete,
             below_guarantee_blobs: counts.below_guarantee,
             scrub: (scrub.began_ms > 0).then(|| self.scrub_status(&scrub)),
+            keeper: self.post.as_ref().map(|post| post.status()),
             sites: self.fleet.iter().map(site_status).collect(),
         })
     }

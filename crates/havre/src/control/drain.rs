@@ -1,6 +1,8 @@
 //! Closing sites: who is excluded, what that would take, how far it got.
 //!
 //! **Invariant.** An exclusion that has begun is carried to its end, whoever goes away meanwhile.
+//! It is answered when a keeper in a process of its own stores nothing there any more, either
+//! (I29).
 //!
 //! **Deliberately absent.** Moving shards (`keeper`) and closing sites (`engine`).
 //!
@@ -307,7 +309,14 @@ impl GatewayDesk {
         let subject = self.canonical(subject)?;
         let engine = Arc::clone(&self.engine);
         let deadline = deadline_ms.map(Timestamp::from_millis);
-        let sites = self.to_its_end(async move { engine.exclude(subject, reason, deadline).await });
+        let post = self.post.clone();
+        let sites = self.to_its_end(async move {
+            let sites = engine.exclude(subject, reason, deadline).await?;
+            if let Some(post) = post {
+                post.knows(sites).await;
+            }
+            Ok::<_, ExcludeError>(sites)
+        });
         Ok(self.site_names(sites.await??))
     }
 
