@@ -7,9 +7,9 @@
 //! length in four bytes and then its content, least byte first; a question is a number and a `Call`
 //! in postcard, an answer the same number and a result. Answers come in whatever order.
 //!
-//! **A further call** is a variant at the end of `Call` (and a higher [`FORMAT`]), an arm in `serve`
-//! and a method in `client`. What needs a customer key is done by the arm: the keys stay in the
-//! gateway.
+//! **A further call** is a variant at the end of `Call` (and a higher [`FORMAT`]), an arm in
+//! `serve` and a method in `client`. What needs a customer key is done by the arm: the keys stay in
+//! the gateway.
 //!
 //! **No shard to a closed site (I29).** Every second the keeper looks what the gateway says and
 //! tells which sites it has closed. Its sites take shards for [`LEASE`] from when it asked, and no

@@ -25,7 +25,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// The pauses before the gateway is asked again, after it went away or was not there.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -56,19 +56,23 @@ pub(crate) async fn keep(config: &Config) -> Result<()> {
     };
     let admin = Admin { metrics, ready: Arc::new(ready) };
     let (stop, told) = watch::channel(false);
+    let tried = Notify::new();
     let stopping = async {
         stop_signal().await;
         let _ = stop.send(true);
         std::future::pending::<Result<()>>().await
     };
     tokio::select! {
-        kept = keep_until(told, config, fleet, &is_heard, &ports) => kept,
-        served = serve_metrics(config, admin, &ports) => served,
+        kept = keep_until(told, config, fleet, (&tried, &is_heard), &ports) => kept,
+        served = serve_metrics(config, admin, &tried, &ports) => served,
         never = stopping => never,
     }
 }
 
-async fn serve_metrics(config: &Config, admin: Admin, ports: &Ports) -> Result<()> {
+/// Serves metrics from when the gateway was first asked: a second keeper says that it is one, and
+/// not that the address is taken.
+async fn serve_metrics(config: &Config, admin: Admin, tried: &Notify, ports: &Ports) -> Result<()> {
+    tried.notified().await;
     let limits = config.limits.over(LimitsConfig::default());
     match config.keeper.admin {
         Some(own) => {
@@ -88,7 +92,7 @@ async fn keep_until(
     mut told: watch::Receiver<bool>,
     config: &Config,
     fleet: Arc<Fleet>,
-    is_heard: &AtomicBool,
+    (tried, is_heard): (&Notify, &AtomicBool),
     ports: &Ports,
 ) -> Result<()> {
     let (mut pause, mut is_first) = (PAUSE_MIN, true);
@@ -98,6 +102,7 @@ async fn keep_until(
             Session::begin(catalog, config.digest(), Arc::clone(&fleet), ports.clone()).await;
         match begun {
             Ok((session, line)) => {
+                tried.notify_one();
                 is_heard.store(true, Ordering::Release);
                 if std::mem::take(&mut is_first) {
                     println!("keeping for the gateway of {}", catalog.display());
@@ -126,6 +131,7 @@ async fn keep_until(
                 return Err(error.into());
             }
             Err(error) => {
+                tried.notify_one();
                 let seconds = pause.as_secs();
                 tracing::warn!(%error, "there is nobody to keep for; asking again in {seconds} s");
             }

@@ -1,7 +1,8 @@
 //! Who keeps for this gateway: one keeper, what it was told, and since when nobody does.
 //!
-//! **Invariant.** One keeper has the post at a time. [`Post::knows`] ends only when no keeper may store a
-//! shard at the closed sites any more, or after a lease in which none was told that it may (I29).
+//! **Invariant.** One keeper has the post at a time. [`Post::knows`] ends only when no keeper may
+//! store a shard at the closed sites any more, or after a lease in which none was told that it may
+//! (I29).
 //!
 //! **Deliberately absent.** The connection (`serve`).
 //!

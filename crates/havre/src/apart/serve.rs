@@ -4,8 +4,8 @@
 //! breaks the form is told to go and keeps the post until it has gone. The gateway's own flags are
 //! no keeper's to change.
 //!
-//! **Deliberately absent.** Trust in what comes: a keeper can delete what the sites hold anyway, but
-//! not fill this process's memory or stop it.
+//! **Deliberately absent.** Trust in what comes: a keeper can delete what the sites hold anyway,
+//! but not fill this process's memory or stop it.
 //!
 //! **Crash.** Calls end with the process; the keeper begins anew with the next.
 

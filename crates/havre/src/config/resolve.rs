@@ -294,8 +294,8 @@ fn keeper(
     let Some(text) = &raw.address else { return Ok(Keeper { runs, admin: None }) };
     let (address, span) = (address(source, text)?, text.span());
     if runs == KeeperRuns::Inside {
-        let reason = "a keeper inside the gateway has no listener of its own; say runs = \"apart\", \
-                      or leave the address out";
+        let reason = "a keeper inside the gateway has no listener of its own; say runs = \
+                      \"apart\", or leave the address out";
         return Err(source.error(&span, reason));
     }
     if address == admin.address && address.port() != 0 {
