@@ -7,17 +7,16 @@
 //!
 //! **Crash.** Nothing is kept.
 
-use crate::config::{Config, SecretRef};
+use crate::apart::Post;
+use crate::config::{Config, KeeperRuns, SecretRef};
 use crate::statement::Signer;
 use anyhow::{Context, Result, bail};
-use async_trait::async_trait;
-use havre_catalog::{Catalog, JobRow, Mode, Opened, PackedRecord, SqliteCatalog};
+use havre_catalog::{Catalog, JobRow, Mode, Opened, SqliteCatalog};
 use havre_engine::replay::Progress;
 use havre_engine::{Engine, Parts, Reach, StartReport};
-use havre_keeper::{HeldBlobs, Rewriter};
+use havre_model::SiteSet;
 use havre_model::ports::Ports;
-use havre_model::record::{Excluded, Extent, RetiredRun};
-use havre_model::{BlobId, SiteSet};
+use havre_model::record::Excluded;
 use havre_policy::{Facts, PlacementPolicy};
 use havre_seal::{Keyring, RootKey};
 use havre_sites::Fleet;
@@ -44,6 +43,8 @@ pub struct Gateway {
     pub moves_paused: Arc<AtomicBool>,
     /// Whether shards move until each site has its share; the catalog remembers it.
     pub rebalances: Arc<AtomicBool>,
+    /// The post of a keeper in a process of its own; none where its workers run inside.
+    pub post: Option<Arc<Post>>,
     /// Signs what is done, for others to see.
     pub signer: Arc<Signer>,
     /// What the start found.
@@ -171,7 +172,9 @@ pub async fn start(config: &Config) -> Result<Gateway> {
     let moves_paused = flag(&*catalog, MOVES_PAUSED).await?;
     let rebalances = flag(&*catalog, REBALANCES).await?;
     let policies = config.placement_policies().into();
-    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, rebalances, signer, report })
+    let is_apart = config.keeper.runs == KeeperRuns::Apart;
+    let post = is_apart.then(|| Arc::new(Post::new(havre_sites::system::ports())));
+    Ok(Gateway { engine, catalog, fleet, policies, moves_paused, rebalances, post, signer, report })
 }
 
 async fn flag(catalog: &dyn Catalog, name: &str) -> Result<Arc<AtomicBool>> {
@@ -199,49 +202,6 @@ pub async fn set_flag(
 #[must_use]
 pub fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
-}
-
-/// The engine's writers and readers, as the keeper knows them.
-pub struct InFlight(pub Arc<Engine>);
-
-impl HeldBlobs for InFlight {
-    fn holds(&self, blob: BlobId) -> bool {
-        self.0.holds(blob)
-    }
-
-    fn moved(&self, blob: BlobId) {
-        self.0.shards_moved(blob);
-    }
-
-    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync> {
-        self.0.hold(blob)
-    }
-}
-
-/// Writes for compaction: the gateway's engine, which writes the chains.
-pub struct Pen(pub Arc<Engine>);
-
-#[async_trait]
-impl Rewriter for Pen {
-    async fn carry(
-        &self,
-        from: BlobId,
-        records: Vec<(PackedRecord, Vec<u8>)>,
-    ) -> Result<u64, String> {
-        self.0.carry(from, records).await.map_err(|error| error.to_string())
-    }
-
-    async fn retire(&self, packs: Vec<RetiredRun>) -> Result<(), String> {
-        self.0.retire(packs).await.map_err(|error| error.to_string())
-    }
-
-    async fn redisperse(&self, extent: BlobId, to: Extent, policy: String) -> Result<(), String> {
-        self.0.redisperse(extent, to, policy).await.map_err(|error| error.to_string())
-    }
-
-    async fn drop_ends(&self) -> Result<u64, String> {
-        self.0.drop_ends().await.map_err(|error| error.to_string())
-    }
 }
 
 /// Between two lines of progress in a log.

@@ -68,6 +68,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// The credentials.
     pub credentials: Vec<Credential>,
+    /// Where the keeper's work is done.
+    pub keeper: Keeper,
     /// Limits on clients; what is not set is the server's default.
     pub limits: Limits,
     facts: Facts,
@@ -124,6 +126,25 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Whether it may be other than loopback.
     pub allow_remote: bool,
+}
+
+/// Where the keeper's work is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keeper {
+    /// In which process.
+    pub runs: KeeperRuns,
+    /// Where a process of its own serves health and metrics, if anywhere.
+    pub admin: Option<Admin>,
+}
+
+/// In which process the keeper's work is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeeperRuns {
+    /// In the gateway's.
+    #[default]
+    Inside,
+    /// In one of its own, without the root key: `havre keeper`.
+    Apart,
 }
 
 /// One site: where, and with what. Who stands behind it is in [`Config::facts`].

@@ -22,6 +22,7 @@ mod redisperse;
 mod serve;
 mod socket;
 
+pub(crate) use client::connect_keeper;
 pub use client::{ControlError, send};
 pub use cut::{
     Cut, CutDone, CutProgress, CutReport, Fared, Measured, PolicyUnderCut, WritesUnderCut,
@@ -34,7 +35,8 @@ pub use drain::{
     RetiredStated, Subject, Traffic,
 };
 pub use serve::{CONNECTIONS_MAX, Desk, ORDER_DEADLINE, Outcome, Reporter, WRITE_DEADLINE, serve};
-pub use socket::{Socket, socket_path};
+pub(crate) use socket::check_peer;
+pub use socket::{Socket, keeper_socket_path, socket_path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,8 +1,9 @@
-//! The keeper's work: repair, relocation and garbage collection, beside the gateway, or garbage
-//! once by hand.
+//! The keeper's work: repair, relocation, scrub and garbage collection, inside the gateway or in a
+//! process of its own; or garbage once by hand.
 //!
-//! **Invariant.** One process keeps: the one that holds the catalog and knows who writes and
-//! reads.
+//! **Invariant.** One process keeps for a catalog: the gateway's, or the one that has its post
+//! (`havre::apart`). The workers see the catalog and the gateway through [`Index`] and
+//! [`Oversight`] alone, wherever they run.
 //!
 //! **Deliberately absent.** What is garbage (`catalog`), what is an orphan, and how a shard is made
 //! anew (`keeper`).
@@ -10,23 +11,22 @@
 //! **Crash.** The next pass goes on.
 
 use anyhow::{Context, Result};
-use havre::compose::{self, Gateway, InFlight, Pen, REBALANCES, set_flag};
+use havre::apart::Session;
+use havre::compose::{self, Gateway};
 use havre::config::Config;
-use havre_catalog::Catalog;
-use havre_engine::Engine;
+use havre::oversight::{Inside, Oversight};
 use havre_keeper::{
-    Busy, Collector, Compactor, Depth, GcReport, HeldBlobs, Redispersal, Redisperser, Relocation, Relocator,
-    RepairReport, Repairer, Rewriter, Scrubber, Throttle, estimate, shards_listed,
+    Busy, Collector, Depth, GcReport, HeldBlobs, Index, Relocation, Relocator, RepairReport,
+    Repairer, Scrubber, Throttle, estimate, shards_listed,
 };
 use havre_model::SiteSet;
-use havre_model::ports::Ports;
+use havre_model::ports::{Ports, Task};
 use havre_policy::PlacementPolicy;
 use havre_policy::spread::{Measure, Room, shares};
 use havre_sites::{Fleet, Share};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The pause between two collections of a running gateway.
@@ -41,25 +41,17 @@ const SCRUB_PAUSE: Duration = Duration::from_secs(60);
 /// them when nothing has changed.
 const RELOCATE_PAUSE: Duration = Duration::from_secs(2);
 const RELOCATE_EVERY: Duration = Duration::from_secs(3600);
-/// The pause between two passes of compaction, and between two in which everything dead goes.
-const COMPACT_PAUSE: Duration = Duration::from_secs(60);
-const COMPACT_THOROUGH_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Packs in which a pass of compaction may leave something dead of its own.
-const OWN_PACKS: u64 = 2;
 /// The longest pause between two passes while something is left that did not move.
 const RELOCATE_STALLED: Duration = Duration::from_secs(60);
 
 /// What all of the keeper's workers share.
 #[derive(Clone)]
 pub(crate) struct Keeper {
-    catalog: Arc<dyn Catalog>,
+    index: Arc<dyn Index>,
+    oversight: Arc<dyn Oversight>,
     fleet: Arc<Fleet>,
-    engine: Arc<Engine>,
     policies: Arc<[PlacementPolicy]>,
-    moves_paused: Arc<AtomicBool>,
-    rebalances: Arc<AtomicBool>,
     rooms: Vec<Room>,
-    default_policy: String,
     busy: Busy,
     bytes_per_second: u64,
     scrub: Scrubbing,
@@ -75,16 +67,36 @@ struct Scrubbing {
 }
 
 impl Keeper {
-    pub(crate) fn new(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
+    /// Inside the gateway.
+    pub(crate) fn inside(gateway: &Gateway, config: &Config, ports: Ports) -> Self {
+        let index = Arc::new(Arc::clone(&gateway.catalog));
+        let (oversight, fleet) = (Arc::new(Inside::new(gateway)), Arc::clone(&gateway.fleet));
+        Self::new(index, oversight, fleet, config, ports)
+    }
+
+    /// In a process of its own, for as long as the session lives.
+    pub(crate) fn apart(
+        session: Arc<Session>,
+        fleet: Arc<Fleet>,
+        config: &Config,
+        ports: Ports,
+    ) -> Self {
+        Self::new(Arc::clone(&session) as Arc<dyn Index>, session, fleet, config, ports)
+    }
+
+    fn new(
+        index: Arc<dyn Index>,
+        oversight: Arc<dyn Oversight>,
+        fleet: Arc<Fleet>,
+        config: &Config,
+        ports: Ports,
+    ) -> Self {
         Self {
-            catalog: Arc::clone(&gateway.catalog),
-            fleet: Arc::clone(&gateway.fleet),
-            engine: Arc::clone(&gateway.engine),
-            policies: Arc::clone(&gateway.policies),
-            moves_paused: Arc::clone(&gateway.moves_paused),
-            rebalances: Arc::clone(&gateway.rebalances),
+            index,
+            oversight,
+            fleet,
+            policies: config.placement_policies().into(),
             rooms: config.sites.iter().map(|site| site.room).collect(),
-            default_policy: config.gateway.default_policy.clone(),
             busy: Busy::default(),
             bytes_per_second: config.keeper_bytes_per_second(),
             scrub: Scrubbing {
@@ -96,13 +108,28 @@ impl Keeper {
         }
     }
 
-    fn held(&self) -> Arc<dyn HeldBlobs> {
-        Arc::new(InFlight(Arc::clone(&self.engine)))
+    /// All workers, each for ever.
+    pub(crate) fn workers(self) -> Vec<Task> {
+        vec![
+            Box::pin(self.clone().repair_for_ever()),
+            Box::pin(self.clone().relocate_for_ever()),
+            Box::pin(self.clone().scrub_for_ever()),
+            Box::pin(self.collect_for_ever()),
+        ]
     }
 
-    fn collector(&self) -> Collector {
+    /// What its workers are at.
+    pub(crate) fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
+    fn held(&self) -> Arc<dyn HeldBlobs> {
+        Arc::clone(&self.oversight) as Arc<dyn HeldBlobs>
+    }
+
+    pub(crate) fn collector(&self) -> Collector {
         Collector {
-            catalog: Arc::clone(&self.catalog),
+            catalog: Arc::clone(&self.index),
             fleet: Arc::clone(&self.fleet),
             held: self.held(),
             busy: self.busy.clone(),
@@ -110,14 +137,14 @@ impl Keeper {
     }
 
     fn repairer(&self) -> Repairer {
-        let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
+        let (catalog, fleet) = (Arc::clone(&self.index), Arc::clone(&self.fleet));
         let (policies, busy) = (Arc::clone(&self.policies), self.busy.clone());
         Repairer::new(catalog, fleet, policies, busy, self.bytes_per_second, self.ports.clone())
     }
 
     fn relocator(&self) -> Relocator {
         Relocator {
-            catalog: Arc::clone(&self.catalog),
+            catalog: Arc::clone(&self.index),
             fleet: Arc::clone(&self.fleet),
             policies: Arc::clone(&self.policies),
             held: self.held(),
@@ -129,111 +156,15 @@ impl Keeper {
         }
     }
 
-    fn rewriter(&self) -> Arc<dyn Rewriter> {
-        Arc::new(Pen(Arc::clone(&self.engine)))
-    }
-
-    fn redisperser(&self) -> Redisperser {
-        Redisperser {
-            catalog: Arc::clone(&self.catalog),
-            fleet: Arc::clone(&self.fleet),
-            policies: Arc::clone(&self.policies),
-            default_policy: self.default_policy.clone(),
-            rewriter: self.rewriter(),
-            held: self.held(),
-            busy: self.busy.clone(),
-            ports: self.ports.clone(),
-            throttle: Throttle::new(self.bytes_per_second),
-        }
-    }
-
-    /// Disperses anew what is under another policy or geometry than it should be, for as long as the
-    /// gateway runs: soon after a start, because policies change with the configuration, soon after a
-    /// bucket's policy was changed, and now and then.
-    pub(crate) async fn redisperse_for_ever(self) {
-        let mut redisperser = self.redisperser();
-        let (mut idle, mut pause, mut seen) = (Duration::MAX, Duration::ZERO, 0);
-        loop {
-            let paused = || self.moves_paused.load(Ordering::Acquire);
-            let changes = self.engine.policy_changed_ms();
-            if (idle >= pause || changes != seen) && self.engine.takes_writes() && !paused() {
-                seen = changes;
-                match redisperser.pass(&|| !paused()).await {
-                    Ok(done) => {
-                        pause = match done.ended_ms > 0 {
-                            true => RELOCATE_EVERY,
-                            false if done.waiting > 0 => {
-                                (pause.max(RELOCATE_PAUSE) * 2).min(RELOCATE_STALLED)
-                            }
-                            false => RELOCATE_PAUSE,
-                        };
-                        idle = Duration::ZERO;
-                        tell_redispersal(&done);
-                    }
-                    Err(error) => tracing::warn!(%error, "a pass of re-dispersal failed"),
-                }
-            }
-            self.ports.runtime.sleep(RELOCATE_PAUSE).await;
-            idle = idle.saturating_add(RELOCATE_PAUSE);
-        }
-    }
-
-    fn compactor(&self) -> Compactor {
-        Compactor {
-            catalog: Arc::clone(&self.catalog),
-            fleet: Arc::clone(&self.fleet),
-            policies: Arc::clone(&self.policies),
-            rewriter: self.rewriter(),
-            busy: self.busy.clone(),
-            ports: self.ports.clone(),
-            throttle: Throttle::new(self.bytes_per_second),
-        }
-    }
-
-    /// Compacts packs, pass after pass, for as long as the gateway runs.
-    pub(crate) async fn compact_for_ever(self) {
-        let mut compactor = self.compactor();
-        loop {
-            self.ports.runtime.sleep(COMPACT_PAUSE).await;
-            if !self.engine.takes_writes() {
-                continue;
-            }
-            let last = match Compactor::progress(&*self.catalog).await {
-                Ok(last) => last,
-                Err(error) => {
-                    tracing::warn!(%error, "how far compaction got cannot be read");
-                    continue;
-                }
-            };
-            // A clock that was set back begins a thorough pass.
-            let since = self.ports.clock.now().millis().checked_sub(last.thorough_ms);
-            let since = since.map(Duration::from_millis);
-            let thorough = since.is_none_or(|since| since >= COMPACT_THOROUGH_EVERY);
-            match compactor.pass(thorough, &|| true).await {
-                Ok(done) if done.done > 0 => tracing::info!(
-                    packs = done.done,
-                    waiting = done.waiting,
-                    dead_bytes = done.dead_bytes,
-                    "packs were written anew"
-                ),
-                Ok(done) if done.waiting > 0 => {
-                    tracing::debug!(packs = done.waiting, reason = done.reason, "packs wait");
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "a pass of compaction failed"),
-            }
-        }
-    }
-
-    /// Scrubs, cycle after cycle, for as long as the gateway runs.
-    pub(crate) async fn scrub_for_ever(self) {
+    /// Scrubs, cycle after cycle, for as long as the keeper runs.
+    async fn scrub_for_ever(self) {
         let Scrubbing { bytes_per_second, cycle, depth } = self.scrub;
         let throttle = Throttle::new(bytes_per_second);
-        let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
+        let (catalog, fleet) = (Arc::clone(&self.index), Arc::clone(&self.fleet));
         let mut scrubber = Scrubber { catalog, fleet, depth, ports: self.ports.clone(), throttle };
         loop {
             self.ports.runtime.sleep(SCRUB_PAUSE).await;
-            match Scrubber::progress(&*self.catalog).await {
+            match Scrubber::progress(&*self.index).await {
                 // A clock that was set back begins a cycle.
                 Ok(last) if last.ended_ms > 0 => {
                     let now = self.ports.clock.now().millis();
@@ -261,13 +192,13 @@ impl Keeper {
         }
     }
 
-    /// Collects garbage, pass after pass, for as long as the gateway runs.
-    pub(crate) async fn collect_for_ever(self) {
+    /// Collects garbage, pass after pass, for as long as the keeper runs.
+    async fn collect_for_ever(self) {
         let collector = self.collector();
         self.ports.runtime.sleep(FIRST_PAUSE).await;
         loop {
             // Without every acknowledged pack in the catalog, what is needed looks like an orphan.
-            if self.engine.fence().await {
+            if self.oversight.fence().await {
                 match collector.collect().await {
                     Ok(report) => tell(&report),
                     Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
@@ -277,8 +208,8 @@ impl Keeper {
         }
     }
 
-    /// Repairs what misses shards, for as long as the gateway runs.
-    pub(crate) async fn repair_for_ever(self) {
+    /// Repairs what misses shards, for as long as the keeper runs.
+    async fn repair_for_ever(self) {
         let mut repairer = self.repairer();
         loop {
             self.ports.runtime.sleep(REPAIR_PAUSE).await;
@@ -291,7 +222,7 @@ impl Keeper {
 
     /// Whether closed sites list nothing any more, after garbage was collected for it.
     async fn is_empty(&self, closed: SiteSet) -> bool {
-        if !closed.is_empty() && self.engine.fence().await {
+        if !closed.is_empty() && self.oversight.fence().await {
             match self.collector().collect().await {
                 Ok(report) => tell(&report),
                 Err(error) => tracing::warn!(%error, "a garbage collection pass failed"),
@@ -310,12 +241,23 @@ impl Keeper {
         true
     }
 
+    /// Tells the fleet now and then what each site should get: where new blobs go follows it, in
+    /// a gateway whose keeper is apart, too.
+    pub(crate) async fn share_out_for_ever(self) {
+        loop {
+            if let Err(error) = self.share_out().await {
+                tracing::warn!(%error, "what the sites hold cannot be counted");
+            }
+            self.ports.runtime.sleep(RELOCATE_EVERY).await;
+        }
+    }
+
     /// Tells the fleet how much of what is stored each site should get.
     async fn share_out(&self) -> Result<()> {
         if self.rooms.iter().all(|room| *room == Room::default()) {
             return Ok(());
         }
-        let used = estimate::stored_bytes(&*self.catalog, &self.fleet).await?;
+        let used = estimate::stored_bytes(&*self.index, &self.fleet).await?;
         let rooms: Vec<Room> =
             self.rooms.iter().zip(used).map(|(room, used)| Room { used, ..*room }).collect();
         let (next, whole) = (shares(&rooms, Measure::Free), shares(&rooms, Measure::Capacity));
@@ -324,24 +266,25 @@ impl Keeper {
         Ok(())
     }
 
-    /// Moves what may not stay where it is, for as long as the gateway runs: at once while sites
+    /// Moves what may not stay where it is, for as long as the keeper runs: at once while sites
     /// are closed and not empty, and now and then because facts change with the configuration.
     /// When asked to, also what may stay, until each site has its share.
-    pub(crate) async fn relocate_for_ever(self) {
+    async fn relocate_for_ever(self) {
         let mut relocator = self.relocator();
         let mut seen = SiteSet::EMPTY;
         let (mut idle, mut pause, mut last) = (Duration::MAX, Duration::ZERO, (0, 0));
         loop {
-            let (closed, rebalances) = (self.fleet.closed(), self.rebalances());
-            let paused = || self.moves_paused.load(Ordering::Acquire);
+            let (closed, rebalances) = (self.fleet.closed(), self.oversight.rebalances());
+            let paused = || self.oversight.moves_paused();
             let is_new = closed != seen || rebalances != relocator.rebalances;
             let due = is_new || idle >= pause;
-            if due && self.engine.takes_writes() && !paused() {
+            if due && self.oversight.takes_writes() && !paused() {
                 (seen, relocator.rebalances) = (closed, rebalances);
                 if let Err(error) = self.share_out().await {
                     tracing::warn!(%error, "what the sites hold cannot be counted");
                 }
-                let same = || self.fleet.closed() == closed && self.rebalances() == rebalances;
+                let same =
+                    || self.fleet.closed() == closed && self.oversight.rebalances() == rebalances;
                 match relocator.pass(&|| same() && !paused()).await {
                     Ok(progress) => {
                         // Garbage is not moved: it goes, so that closed sites are left empty.
@@ -368,26 +311,15 @@ impl Keeper {
         }
     }
 
-    fn rebalances(&self) -> bool {
-        self.rebalances.load(Ordering::Acquire)
-    }
-
     async fn end_rebalance(&self) {
-        match set_flag(&*self.catalog, REBALANCES, &self.rebalances, false).await {
+        match self.oversight.end_rebalance().await {
             Ok(()) => tracing::info!("each site has its share, as far as the guarantee allows"),
             // The next pass finds the same.
-            Err(error) => tracing::warn!(%error, "the end of rebalancing cannot be noted"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the end of rebalancing cannot be noted");
+            }
         }
-    }
-}
-
-fn tell_redispersal(done: &Redispersal) {
-    if done.waiting > 0 {
-        tracing::warn!(blobs = done.waiting, reason = done.reason, "re-dispersal waits");
-    }
-    if done.ended_ms == 0 && done.extents + done.records > 0 {
-        let (extents, records, bytes) = (done.extents, done.records, done.bytes);
-        tracing::info!(extents, records, bytes, "what was under another policy is dispersed anew");
     }
 }
 
@@ -454,34 +386,8 @@ struct Printed {
     sites_unlisted: Vec<String>,
 }
 
-/// Packs that are written anew, in passes, while no gateway runs, and what that leaves is deleted;
-/// prints what it did as JSON.
-pub(crate) async fn compact_once(config: &Config, thorough: bool) -> Result<()> {
-    let (keeper, _gateway) = alone(config).await?;
-    let mut compactor = keeper.compactor();
-    let mut done = compactor.pass(thorough, &|| true).await?;
-    // Each pass is bounded, and may make ends forgettable, which the next one gains by. What a pass
-    // leaves dead of its own, the record of what it retired, is no reason for another.
-    while done.done > OWN_PACKS && done.waiting == 0 {
-        done = compactor.pass(thorough, &|| true).await?;
-    }
-    let report = keeper.collector().collect().await?;
-    let printed = serde_json::json!({
-        "packs": done.total,
-        "dead_bytes": done.dead_bytes,
-        "waiting": done.waiting,
-        "reason": done.reason,
-        "packs_retired_ever": done.packs_retired,
-        "records_carried_ever": done.records_carried,
-        "garbage_deleted": report.garbage_deleted,
-        "garbage_left": report.garbage_left,
-    });
-    println!("{}", serde_json::to_string_pretty(&printed)?);
-    Ok(())
-}
-
-/// The keeper of a gateway that serves nobody.
-async fn alone(config: &Config) -> Result<(Keeper, Gateway)> {
+/// One pass, while no gateway runs; prints what it did as JSON.
+pub(crate) async fn collect_once(config: &Config) -> Result<()> {
     let gateway = compose::start(config)
         .await
         .context("a running gateway keeps by itself; stop it to do so by hand")?;
@@ -489,12 +395,7 @@ async fn alone(config: &Config) -> Result<(Keeper, Gateway)> {
         gateway.engine.fence().await,
         "too many sites are away to know what is needed; bring them back first"
     );
-    Ok((Keeper::new(&gateway, config, havre_sites::system::ports()), gateway))
-}
-
-/// One pass, while no gateway runs; prints what it did as JSON.
-pub(crate) async fn collect_once(config: &Config) -> Result<()> {
-    let (keeper, gateway) = alone(config).await?;
+    let keeper = Keeper::inside(&gateway, config, havre_sites::system::ports());
     let report = keeper.collector().collect().await?;
     let counts = gateway.engine.counts().await?;
     let printed = Printed {

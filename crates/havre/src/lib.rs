@@ -6,12 +6,14 @@
 //!
 //! **Crash.** See each module.
 
+pub mod apart;
 pub mod check;
 pub mod compose;
 pub mod config;
 pub mod control;
 pub mod exposure;
 pub mod import;
+pub mod oversight;
 pub mod parties;
 pub mod rehearse;
 pub mod rules;

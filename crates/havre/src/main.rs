@@ -13,8 +13,10 @@ mod expose;
 mod importing;
 mod inspect;
 mod keep;
+mod keeper;
 mod policies;
 mod recover;
+mod rewriting;
 mod serve;
 mod site;
 mod statements;
@@ -79,6 +81,12 @@ enum Command {
     },
     /// Serve S3 as a configuration says.
     Serve {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Do the keeper's work (repair, moving shards, scrub, garbage) in a process of its own beside
+    /// the gateway that runs, without the root key; the configuration says keeper.runs = "apart".
+    Keeper {
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -527,10 +535,8 @@ fn run(command: Command) -> Result<()> {
     havre_sites::system::allow_open_files();
     match command {
         Command::Up { data, listen, admin } => on_runtime(up::up(&data, listen, admin)),
-        Command::Serve { config } => {
-            let config = config.load()?;
-            on_runtime(serve::serve(&config, serve::announce))
-        }
+        Command::Serve { config } => on_runtime(serve::serve(&config.load()?, serve::announce)),
+        Command::Keeper { config } => on_runtime(keeper::keep(&config.load()?)),
         Command::Status { config, json } => on_runtime(status::status(&config.load()?, json)),
         Command::Check { config, against, json } => {
             let config = config.load()?;
@@ -570,14 +576,11 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Drill(command) => on_runtime(drill::drill(command)),
         Command::Statement(command) => statements::statement(command),
-        Command::Gc { config } => {
-            let config = config.load()?;
-            on_runtime(keep::collect_once(&config))
-        }
+        Command::Gc { config } => on_runtime(keep::collect_once(&config.load()?)),
         Command::Policy(policy) => on_runtime(policy.carry_out()),
         Command::Compact { config, thorough } => {
             let config = config.load()?;
-            on_runtime(keep::compact_once(&config, thorough))
+            on_runtime(rewriting::compact_once(&config, thorough))
         }
         Command::Parties(PartiesCommand::Import(import)) => {
             let (proposal, out) = match import {

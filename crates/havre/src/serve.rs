@@ -8,7 +8,9 @@
 //! **Crash.** The next start replays what the catalog missed.
 
 use crate::keep::Keeper;
+use crate::rewriting::Rewriting;
 use anyhow::{Context, Result};
+use havre::apart::{self, Clerk, Post};
 use havre::compose::{self, Gateway};
 use havre::config::{Config, Listener};
 use havre::control::{self, GatewayDesk, Socket};
@@ -53,14 +55,9 @@ pub(crate) async fn serve(
     if let Some((listener, address)) = first {
         announce(config, &endpoint(listener, address))?;
     }
-    ports.runtime.spawn(Box::pin(gauges(Arc::clone(&gateway.engine), ports.clone())));
-    let keeper = Keeper::new(&gateway, config, ports.clone());
-    ports.runtime.spawn(Box::pin(keeper.clone().repair_for_ever()));
-    ports.runtime.spawn(Box::pin(keeper.clone().relocate_for_ever()));
-    ports.runtime.spawn(Box::pin(keeper.clone().scrub_for_ever()));
-    ports.runtime.spawn(Box::pin(keeper.clone().compact_for_ever()));
-    ports.runtime.spawn(Box::pin(keeper.clone().redisperse_for_ever()));
-    ports.runtime.spawn(Box::pin(keeper.collect_for_ever()));
+    let post = gateway.post.clone();
+    ports.runtime.spawn(Box::pin(gauges(Arc::clone(&gateway.engine), post, ports.clone())));
+    let _keeper_socket = keep(&gateway, config, &ports);
     let _socket = take_orders(&gateway, config, server.tally(), &ports);
     tell_init();
     server.run(stop_signal()).await;
@@ -71,6 +68,34 @@ pub(crate) async fn serve(
 fn endpoint(listener: &Listener, address: std::net::SocketAddr) -> String {
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}")
+}
+
+/// Has the keeper's work done: here, or by a process of its own, which is listened for while the
+/// socket that it returns is kept. A gateway that no keeper reaches still serves.
+fn keep(gateway: &Gateway, config: &Config, ports: &Ports) -> Option<Socket> {
+    let keeper = Keeper::inside(gateway, config, ports.clone());
+    // These write records, which the gateway alone does.
+    let rewriting = Rewriting::new(gateway, config, keeper.busy(), ports.clone());
+    ports.runtime.spawn(Box::pin(rewriting.clone().compact_for_ever()));
+    ports.runtime.spawn(Box::pin(rewriting.redisperse_for_ever()));
+    let Some(clerk) = Clerk::new(gateway, config, ports.clone()) else {
+        for worker in keeper.workers() {
+            ports.runtime.spawn(worker);
+        }
+        return None;
+    };
+    ports.runtime.spawn(Box::pin(keeper.share_out_for_ever()));
+    match Socket::open_for_keeper(&config.gateway.catalog) {
+        Ok((socket, listener)) => {
+            ports.runtime.spawn(Box::pin(apart::serve(listener, Arc::new(clerk))));
+            Some(socket)
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "no keeper can come to this gateway: nothing is repaired");
+            None
+        }
+    }
 }
 
 /// Listens for orders while the socket that it returns is kept. A gateway that cannot be given
@@ -159,8 +184,12 @@ pub(crate) async fn stop_signal() {
     tracing::info!("stopping");
 }
 
-async fn gauges(engine: Arc<Engine>, ports: Ports) {
+async fn gauges(engine: Arc<Engine>, post: Option<Arc<Post>>, ports: Ports) {
     loop {
+        if let Some(post) = &post {
+            let is_present = post.status().is_present;
+            metrics::gauge!("havre_keeper_present").set(f64::from(u8::from(is_present)));
+        }
         match engine.counts().await {
             Ok(counts) => set_gauges(&counts),
             Err(error) => tracing::warn!(%error, "what there is cannot be counted"),

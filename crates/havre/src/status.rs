@@ -7,6 +7,7 @@
 //! **Crash.** Nothing is kept.
 
 use anyhow::{Context, Result};
+use havre::apart::KeeperStatus;
 use havre::config::Config;
 use havre::control::{self, CompactionStatus, Order, ScrubStatus, Status};
 use std::fmt::Write as _;
@@ -50,6 +51,18 @@ fn compaction_line(compaction: &CompactionStatus) -> String {
     )
 }
 
+fn keeper_line(keeper: &KeeperStatus) -> String {
+    match (keeper.is_present, keeper.process, keeper.heard_seconds_ago) {
+        (true, Some(process), _) => format!("keeper: process {process}"),
+        (true, None, _) => "keeper: present".to_owned(),
+        (false, Some(process), Some(ago)) => {
+            format!("keeper: NOT HEARD OF for {ago} s: process {process} does not answer")
+        }
+        (false, _, Some(ago)) => format!("keeper: NONE for {ago} s; start `havre keeper`"),
+        (false, _, None) => "keeper: NONE since the start; start `havre keeper`".to_owned(),
+    }
+}
+
 fn table(status: &Status) -> Result<String> {
     let mut text = String::new();
     let writes = if status.takes_writes { "takes writes" } else { "READS ONLY" };
@@ -64,6 +77,9 @@ fn table(status: &Status) -> Result<String> {
     }
     if let Some(compaction) = &status.compaction {
         writeln!(text, "{}\n", compaction_line(compaction))?;
+    }
+    if let Some(keeper) = &status.keeper {
+        writeln!(text, "{}\n", keeper_line(keeper))?;
     }
     writeln!(
         text,

@@ -3,7 +3,7 @@
 
 mod support;
 
-use havre::compose::InFlight;
+use havre::oversight::Inside;
 use havre_keeper::{Collector, Compactor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,9 +61,9 @@ async fn clients_go_on_while_packs_are_written_anew() {
     let (compactor, rounds) = (w.compactor(), 6);
     let catalog = Arc::clone(&w.gateway.catalog);
     let collector = Collector {
-        catalog: Arc::clone(&catalog),
+        catalog: Arc::new(Arc::clone(&catalog)),
         fleet: Arc::clone(&w.gateway.fleet),
-        held: Arc::new(InFlight(Arc::clone(&w.gateway.engine))),
+        held: Arc::new(Inside::new(&w.gateway)),
         busy: compactor.busy.clone(),
     };
     let ended = Arc::new(AtomicBool::new(false));

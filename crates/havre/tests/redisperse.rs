@@ -3,8 +3,8 @@
 
 mod support;
 
-use havre::compose::{InFlight, Pen};
 use havre::config::Config;
+use havre::oversight::Pen;
 use havre_catalog::{BlobRow, BlobState};
 use havre_keeper::{Busy, Redispersal, Redisperser, Throttle};
 use havre_model::{BlobName, Geometry};
@@ -29,7 +29,6 @@ fn redisperser(w: &World) -> Redisperser {
         policies: Arc::clone(&w.gateway.policies),
         default_policy: w.config.gateway.default_policy.clone(),
         rewriter: Arc::new(Pen(Arc::clone(&w.gateway.engine))),
-        held: Arc::new(InFlight(Arc::clone(&w.gateway.engine))),
         busy: Busy::default(),
         ports: system::ports(),
         throttle: Throttle::new(u64::MAX),

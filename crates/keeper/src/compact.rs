@@ -73,6 +73,9 @@ pub trait Rewriter: Send + Sync {
     /// In words, when it cannot be done now, or nobody knows whether it was.
     async fn redisperse(&self, extent: BlobId, to: Extent, policy: String) -> Result<(), String>;
 
+    /// Holds `blob`, which is being written, until what is returned is dropped.
+    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync>;
+
     /// Forgets ends that nothing needs any more to stay dead; how many.
     ///
     /// # Errors

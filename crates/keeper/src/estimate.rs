@@ -8,6 +8,7 @@
 //!
 //! **Crash.** Nothing is kept.
 
+use crate::index::Index;
 use crate::rebuild::bit;
 use crate::relocate::{policy_at, policy_of, positions_of};
 use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError};
@@ -43,7 +44,7 @@ pub struct Estimate {
 ///
 /// # Errors
 /// When the catalog fails.
-pub async fn stored_bytes(catalog: &dyn Catalog, fleet: &Fleet) -> Result<Vec<u64>, CatalogError> {
+pub async fn stored_bytes(catalog: &dyn Index, fleet: &Fleet) -> Result<Vec<u64>, CatalogError> {
     let (mut sum, mut after) = (vec![0_u64; fleet.len()], None);
     loop {
         let page = catalog.blobs(after, PAGE).await?;

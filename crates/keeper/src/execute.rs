@@ -8,10 +8,12 @@
 //! **Crash.** What was deleted and not forgotten is deleted again at the next pass.
 
 use crate::busy::Busy;
+use crate::index::Index;
 use crate::plan::{ListedBlob, Plan, may_delete, plan_listed};
+use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
-use havre_catalog::{BlobRow, Catalog, CatalogError, JobRow, ShardMove};
+use havre_catalog::{BlobRow, CatalogError, JobRow, ShardMove};
 use havre_codec::{BlobKeys, Layout, SHARD_HEADER_BYTES, shard};
 use havre_model::limits::SITE_LIST_PAGE_MAX;
 use havre_model::{BlobId, BlobName, ChainId, ShardIndex};
@@ -27,16 +29,15 @@ const JOB: &str = "collect";
 const DELETES_MAX: usize = 16;
 
 /// Writers and readers: which blobs they hold, and where they think that shards are.
+#[async_trait]
 pub trait HeldBlobs: Send + Sync {
-    /// Whether somebody holds `blob` now.
-    fn holds(&self, blob: BlobId) -> bool;
+    /// Whether somebody holds `blob` now. True as well where it cannot be told: nothing is deleted
+    /// without an answer.
+    async fn holds(&self, blob: BlobId) -> bool;
 
     /// Shards of `blob` are elsewhere now, or all of it is: whoever begins to read it asks the
     /// catalog.
-    fn moved(&self, blob: BlobId);
-
-    /// Holds `blob`, which is being written, until what is returned is dropped.
-    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync>;
+    async fn moved(&self, blob: BlobId);
 }
 
 /// What a pass did.
@@ -65,7 +66,7 @@ pub struct GcReport {
 /// Collects garbage.
 pub struct Collector {
     /// The catalog.
-    pub catalog: Arc<dyn Catalog>,
+    pub catalog: Arc<dyn Index>,
     /// The sites.
     pub fleet: Arc<Fleet>,
     /// Writers and readers.
@@ -85,9 +86,7 @@ impl Collector {
         // that forgot it in a power cut would look for it at the sites.
         self.catalog.put_job(JobRow { name: JOB.to_owned(), state: Vec::new() }).await?;
         self.collect_garbage(&mut report).await?;
-        let chains = self.catalog.chains().await?;
-        let own = chains.into_iter().filter(|state| state.gateway.is_some());
-        let own: HashSet<ChainId> = own.map(|state| state.chain).collect();
+        let own: HashSet<ChainId> = self.catalog.own_chains().await?.into_iter().collect();
         // Packs first, and everywhere: a pack off its chain that stayed while its extents went
         // would be replayed, after a crash, into an object that cannot be read.
         for prefix in [BlobName::PACKS, BlobName::EXTENTS] {
@@ -126,7 +125,7 @@ impl Collector {
 
     /// True when every site of the blob has confirmed.
     async fn delete_everywhere(&self, row: &BlobRow) -> bool {
-        if !may_delete(row, self.held.holds(row.blob())) {
+        if !may_delete(row, self.held.holds(row.blob()).await) {
             return false;
         }
         let Some(_claim) = self.busy.claim(row.blob()) else { return false };
@@ -192,7 +191,7 @@ impl Collector {
             report.pack_shards_needed += 1;
             return Ok(());
         }
-        let held = self.held.holds(name.blob());
+        let held = self.held.holds(name.blob()).await;
         let row = self.catalog.blob(name.blob()).await?;
         match plan_listed(ListedBlob { held, site: site.id(), row: row.as_ref() }) {
             Plan::LookCloser => {
@@ -235,7 +234,7 @@ impl Collector {
         }
         // As it is now that nobody moves its shards.
         let Some(row) = self.catalog.blob(blob).await? else { return Ok(()) };
-        if row.sites.contains(&site.id()) || self.held.holds(blob) {
+        if row.sites.contains(&site.id()) || self.held.holds(blob).await {
             return Ok(());
         }
         let Some(index) = shard_index(site, &row).await else {
@@ -266,7 +265,7 @@ impl Collector {
             && self.catalog.move_shards(blob, vec![shift]).await?
         {
             tracing::info!(%blob, site = site.name(), "a shard was found at another site");
-            self.held.moved(row.named());
+            self.held.moved(row.named()).await;
             report.strays_adopted += 1;
         }
         Ok(())

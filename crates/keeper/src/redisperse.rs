@@ -15,8 +15,8 @@
 use crate::busy::Busy;
 use crate::compact::{Rewriter, cut, read_pack};
 use crate::rebuild::{Reader, Sink, Target, reads_back};
+use crate::sources;
 use crate::throttle::Throttle;
-use crate::{HeldBlobs, sources};
 use bytes::{Bytes, BytesMut};
 use futures::future;
 use havre_catalog::{
@@ -76,8 +76,6 @@ pub struct Redisperser {
     pub default_policy: String,
     /// Who writes records.
     pub rewriter: Arc<dyn Rewriter>,
-    /// Writers and readers.
-    pub held: Arc<dyn HeldBlobs>,
     /// What the keeper's workers are at.
     pub busy: Busy,
     /// Clock, sleep and randomness.
@@ -320,7 +318,7 @@ impl Redisperser {
             _ => return Ok(Ok(0)),
         };
         let blob = BlobId::from_bytes(self.ports.random());
-        let _hold = self.held.hold(blob);
+        let _hold = self.rewriter.hold(blob);
         let permits = policy.place(&self.fleet.placing(blob), self.fleet.closed(), blob);
         let permits = match permits {
             Ok(permits) => permits,
@@ -348,10 +346,7 @@ impl Redisperser {
         let said = self.rewriter.redisperse(row.named(), to, policy.name().to_owned()).await;
         // If nobody knows whether the record is durable, the new blob stays until garbage
         // collection knows.
-        Ok(said.map(|()| {
-            self.held.moved(row.named());
-            row.bytes
-        }))
+        Ok(said.map(|()| row.bytes))
     }
 
     async fn take_back(&self, new: &BlobRow) {

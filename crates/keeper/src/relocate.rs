@@ -14,11 +14,12 @@
 //! pass; a blob that was not moved is found again.
 
 use crate::busy::Busy;
+use crate::index::Index;
 use crate::rebuild::{Rebuilt, Source, Target, bit, reads_back, rebuild};
 use crate::throttle::Throttle;
 use crate::{HeldBlobs, sources};
 use futures::future;
-use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError, JobRow, Leftover, ShardMove};
+use havre_catalog::{BlobRow, BlobState, CatalogError, JobRow, Leftover, ShardMove};
 use havre_codec::Layout;
 use havre_model::ports::Ports;
 use havre_model::{BlobId, SiteId, SiteSet};
@@ -85,7 +86,7 @@ pub struct Relocation {
 /// Moves shards.
 pub struct Relocator {
     /// The catalog.
-    pub catalog: Arc<dyn Catalog>,
+    pub catalog: Arc<dyn Index>,
     /// The sites; those that are closed drain.
     pub fleet: Arc<Fleet>,
     /// The policies that blobs are under.
@@ -140,7 +141,7 @@ impl Relocator {
     ///
     /// # Errors
     /// When the catalog fails.
-    pub async fn progress(catalog: &dyn Catalog) -> Result<Relocation, CatalogError> {
+    pub async fn progress(catalog: &dyn Index) -> Result<Relocation, CatalogError> {
         let job = catalog.job(JOB).await?;
         // A state of another release is begun anew: it is only a count.
         Ok(job.and_then(|job| postcard::from_bytes(&job.state).ok()).unwrap_or_default())
@@ -161,8 +162,7 @@ impl Relocator {
         if state.began_ms == 0 {
             state.began_ms = self.ports.clock.now().millis();
         }
-        let counts = self.catalog.counts().await?;
-        state.total = counts.blobs + counts.packs;
+        state.total = self.catalog.blob_count().await?;
         let whole = state.after.is_none();
         (state.waiting, state.stuck, state.reason) = (0, 0, String::new());
         self.delete_leftovers(&mut state).await?;
@@ -340,7 +340,7 @@ impl Relocator {
         if !self.catalog.move_shards(blob, moves).await? {
             return Ok(Fate::Waits { read });
         }
-        self.held.moved(row.named());
+        self.held.moved(row.named()).await;
         let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);
         let stored = layout.map_or(0, |layout| layout.shard_bytes()) * shards;
         metrics::counter!("havre_relocated_shards_total").increment(shards);
@@ -381,7 +381,7 @@ impl Relocator {
             for batch in page.chunks(DELETES_MAX) {
                 let mut deletes = Vec::with_capacity(batch.len());
                 for leftover in batch {
-                    if self.must_wait(leftover.name.blob(), &mut waiting) {
+                    if self.must_wait(leftover.name.blob(), &mut waiting).await {
                         left += 1;
                     } else {
                         deletes.push(self.delete_leftover(*leftover));
@@ -401,8 +401,8 @@ impl Relocator {
         Ok(())
     }
 
-    fn must_wait(&self, blob: BlobId, waiting: &mut HashMap<BlobId, Duration>) -> bool {
-        if !self.held.holds(blob) {
+    async fn must_wait(&self, blob: BlobId, waiting: &mut HashMap<BlobId, Duration>) -> bool {
+        if !self.held.holds(blob).await {
             return false;
         }
         let now = self.ports.clock.elapsed();

@@ -10,12 +10,13 @@
 //! **Crash.** The catalog knows what is incomplete; the next pass goes on with it.
 
 use crate::busy::Busy;
+use crate::index::Index;
 use crate::plan::{missing, spare};
 use crate::rebuild::{Rebuilt, Target, bit, rebuild};
 use crate::sources;
 use crate::throttle::Throttle;
 use futures::future;
-use havre_catalog::{BlobRow, Catalog, CatalogError};
+use havre_catalog::{BlobRow, CatalogError};
 use havre_codec::{BlobKeys, SHARD_HEADER_BYTES, shard};
 use havre_model::ports::Ports;
 use havre_model::{BlobId, ShardIndex, SiteSet};
@@ -53,7 +54,7 @@ pub struct RepairReport {
 
 /// Repairs blobs.
 pub struct Repairer {
-    catalog: Arc<dyn Catalog>,
+    catalog: Arc<dyn Index>,
     fleet: Arc<Fleet>,
     policies: Arc<[PlacementPolicy]>,
     busy: Busy,
@@ -75,7 +76,7 @@ impl Repairer {
     /// A repairer that reads at most `bytes_per_second` from the sites.
     #[must_use]
     pub fn new(
-        catalog: Arc<dyn Catalog>,
+        catalog: Arc<dyn Index>,
         fleet: Arc<Fleet>,
         policies: Arc<[PlacementPolicy]>,
         busy: Busy,

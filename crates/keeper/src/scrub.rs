@@ -11,10 +11,11 @@
 //! **Crash.** How far the cycle got stands in the catalog; what was not written there is looked at
 //! again.
 
+use crate::index::Index;
 use crate::rebuild::bit;
 use crate::throttle::Throttle;
 use futures::future;
-use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError, JobRow};
+use havre_catalog::{BlobRow, BlobState, CatalogError, JobRow};
 use havre_codec::{BlobKeys, Layout};
 use havre_model::ports::Ports;
 use havre_model::{BlobId, ShardIndex};
@@ -69,7 +70,7 @@ pub struct Scrub {
 /// Looks at shards.
 pub struct Scrubber {
     /// The catalog.
-    pub catalog: Arc<dyn Catalog>,
+    pub catalog: Arc<dyn Index>,
     /// The sites.
     pub fleet: Arc<Fleet>,
     /// How much of each shard is read.
@@ -93,7 +94,7 @@ impl Scrubber {
     ///
     /// # Errors
     /// When the catalog fails.
-    pub async fn progress(catalog: &dyn Catalog) -> Result<Scrub, CatalogError> {
+    pub async fn progress(catalog: &dyn Index) -> Result<Scrub, CatalogError> {
         let job = catalog.job(JOB).await?;
         // A state of another release is begun anew.
         Ok(job.and_then(|job| postcard::from_bytes(&job.state).ok()).unwrap_or_default())
@@ -114,8 +115,7 @@ impl Scrubber {
             state = Scrub { began_ms, ..Scrub::default() };
         }
         while go_on() {
-            let counts = self.catalog.counts().await?;
-            state.total = counts.blobs + counts.packs;
+            state.total = self.catalog.blob_count().await?;
             let page = self.catalog.blobs(state.after, PAGE).await?;
             let Some(last) = page.last().map(BlobRow::blob) else {
                 state.ended_ms = self.ports.clock.now().millis().max(1);

@@ -195,7 +195,7 @@ async fn a_shard_that_moved_before_the_catalog_was_lost_is_found_again() {
 
 /// Bytes of shards by site, as the catalog has it.
 async fn stored(world: &World) -> Vec<u64> {
-    estimate::stored_bytes(&*world.catalog, &world.fleet).await.expect("counted")
+    estimate::stored_bytes(&world.catalog, &world.fleet).await.expect("counted")
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn bad_shards_are_found_while_reading_and_replaced() {
 async fn nothing_goes_where_no_policy_permits_it() {
     let mut world = World::new();
     let row = world.pack(0b1_1111, Vec::new()).await;
-    let (catalog, fleet) = (Arc::clone(&world.catalog), Arc::clone(&world.fleet));
+    let (catalog, fleet) = (Arc::new(Arc::clone(&world.catalog)), Arc::clone(&world.fleet));
     let ports = havre_sites::system::ports();
     let mut repairer =
         Repairer::new(catalog, fleet, Arc::from([]), Busy::default(), u64::MAX, ports);

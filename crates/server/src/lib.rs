@@ -46,7 +46,7 @@ pub use config::{
     SIGNED_CHUNK_BYTES_MAX, ServerConfig, TlsConfig, URI_BYTES_MAX,
 };
 pub use credentials::{Credential, Credentials, SecretKey, StaticCredentials};
-pub use server::{Server, StartError, serve};
+pub use server::{Server, StartError, serve, serve_admin};
 pub use service::InvalidRegion;
 pub use tally::{Class, Snapshot, Tally};
 pub use tls::TlsError;

@@ -7,7 +7,7 @@
 //! **Crash.** Nothing is stored here.
 
 use crate::admin::{self, Admin};
-use crate::config::ServerConfig;
+use crate::config::{LimitsConfig, ServerConfig};
 use crate::credentials::Credentials;
 use crate::listener::Listener;
 use crate::service::{InvalidRegion, Service};
@@ -143,6 +143,30 @@ impl Server {
         };
         futures::join!(stopping, join_all(running));
     }
+}
+
+/// Serves health and metrics alone, of a process that serves no S3, until `shutdown` is done.
+///
+/// # Errors
+/// When the address is taken.
+pub async fn serve_admin(
+    address: SocketAddr,
+    limits: LimitsConfig,
+    admin: Admin,
+    ports: Ports,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), StartError> {
+    let (socket, _) = bind(address).await?;
+    let (stop, stopped) = watch::channel(false);
+    let listener = Listener { socket, tls: None, limits, ports: ports.clone() };
+    let kept = upkeep(admin.clone(), ports, stopped.clone());
+    let served = listener.serve(TowerToHyperService::new(admin::router(admin)), stopped);
+    let stopping = async move {
+        shutdown.await;
+        let _ = stop.send(true);
+    };
+    futures::join!(stopping, kept, served);
+    Ok(())
 }
 
 async fn upkeep(admin: Admin, ports: Ports, mut stopped: watch::Receiver<bool>) {

@@ -17,6 +17,7 @@ use crate::rng::Rng;
 use crate::site::{SimSite, Weather};
 use crate::trace::Trace;
 use crate::uploads::Uploads;
+use async_trait::async_trait;
 use havre_catalog::Catalog;
 use havre_engine::replay::{ReplayError, Silent};
 use havre_engine::{Engine, Parts, StartError, StartReport};
@@ -421,6 +422,7 @@ impl World {
         };
         let held = Arc::new(InFlight(Arc::clone(&gateway.engine)));
         let busy = Busy::default();
+        let catalog = Arc::new(catalog);
         Some(Collector { catalog, fleet: Arc::clone(&gateway.fleet), held, busy })
     }
 
@@ -457,17 +459,14 @@ pub fn is_too_many(error: &StartError) -> bool {
 /// The engine's writers and readers, as the keeper knows them.
 struct InFlight(Arc<Engine>);
 
+#[async_trait]
 impl HeldBlobs for InFlight {
-    fn holds(&self, blob: BlobId) -> bool {
+    async fn holds(&self, blob: BlobId) -> bool {
         self.0.holds(blob)
     }
 
-    fn moved(&self, blob: BlobId) {
+    async fn moved(&self, blob: BlobId) {
         self.0.shards_moved(blob);
-    }
-
-    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync> {
-        self.0.hold(blob)
     }
 }
 

@@ -109,6 +109,31 @@ async fn a_site_that_is_barred_as_another_storage_is_asked_for_its_marker_only()
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_does_not_hear_again_that_shards_may_go_there_puts_none_there() {
+    let f = fixture();
+    let permit = |name| permit(f.site.id(), name);
+    let second = Duration::from_secs(1);
+    f.site.take_shards_until(Some(f.ports.clock.elapsed() + second));
+    let (begun, whole, late) = (extent(1), extent(2), extent(3));
+    let mut writer = f.site.create(permit(&begun), &begun, None).await.unwrap();
+    writer.write(content(1, 10)).await.unwrap();
+    f.site.put(permit(&whole), &whole, content(2, 10)).await.unwrap();
+    PausedRuntime.sleep(second).await;
+    let refused = [
+        f.site.put(permit(&late), &late, content(3, 10)).await,
+        f.site.create(permit(&late), &late, None).await.map(drop),
+        writer.finish().await,
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().kind, SiteErrorKind::Refused);
+    }
+    assert!(f.read(&begun).await.is_err(), "what had begun does not end either");
+    assert!(f.site.read(&whole, 0..10).await.is_ok() && f.site.delete(&whole).await.is_ok());
+    f.site.take_shards_until(None);
+    f.site.put(permit(&late), &late, content(3, 10)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_site_for_a_rehearsal_is_read_and_not_changed() {
     let f = fixture();
     let name = extent(1);

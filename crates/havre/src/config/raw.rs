@@ -25,6 +25,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) admin: RawAdmin,
     #[serde(default)]
+    pub(super) keeper: RawKeeper,
+    #[serde(default)]
     pub(super) site: Vec<RawSite>,
     #[serde(default)]
     pub(super) operator: Vec<RawOperator>,
@@ -165,6 +167,24 @@ pub(super) struct RawAdmin {
     pub(super) address: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) allow_remote: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKeeper {
+    #[serde(default)]
+    pub(super) runs: RawKeeperRuns,
+    pub(super) address: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) allow_remote: bool,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawKeeperRuns {
+    #[default]
+    Inside,
+    Apart,
 }
 
 #[derive(Deserialize)]

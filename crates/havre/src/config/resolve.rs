@@ -8,14 +8,14 @@
 //! **Crash.** Reads the file system for paths' identity, and writes nothing.
 
 use super::{
-    Admin, Config, ConfigError, Credential, Gateway, Limits, Listener, OptionValue, SecretRef,
-    Site, SiteLimits, Tenant, Tls,
+    Admin, Config, ConfigError, Credential, Gateway, Keeper, KeeperRuns, Limits, Listener,
+    OptionValue, SecretRef, Site, SiteLimits, Tenant, Tls,
     declared::facts,
     error::Source,
     parties::policies,
     raw::{
-        RawAdmin, RawConfig, RawCredential, RawGateway, RawLimits, RawListen, RawOption, RawSecret,
-        RawSite, RawSiteLimits, RawTls,
+        RawAdmin, RawConfig, RawCredential, RawGateway, RawKeeper, RawKeeperRuns, RawLimits,
+        RawListen, RawOption, RawSecret, RawSite, RawSiteLimits, RawTls,
     },
     storage::{Storage, unknown_option},
 };
@@ -41,6 +41,7 @@ pub(super) fn resolve(source: &Source<'_>, raw: RawConfig) -> Result<Config, Con
     let gateway = gateway(source, &base, &raw.gateway)?;
     let listeners = listeners(source, &base, &gateway, &raw.listen)?;
     let admin = admin(source, &listeners, &raw.admin)?;
+    let keeper = keeper(source, &listeners, admin, &raw.keeper)?;
     unique(source, "site", raw.site.iter().map(|site| &site.name))?;
     unique(source, "operator", raw.operator.iter().map(|operator| &operator.name))?;
     let sites = sites(source, &base, &raw.site)?;
@@ -70,6 +71,7 @@ pub(super) fn resolve(source: &Source<'_>, raw: RawConfig) -> Result<Config, Con
         policies,
         tenants,
         credentials,
+        keeper,
         limits,
         facts,
         digest: [0; 32],
@@ -252,18 +254,57 @@ fn admin(
         None => ADMIN,
     };
     let span = raw.address.as_ref().map_or(0..0, Spanned::span);
-    if !address.ip().is_loopback() && !raw.allow_remote {
+    let admin = Admin { address, allow_remote: raw.allow_remote };
+    check_admin(source, "admin", listeners, admin, &span)?;
+    Ok(admin)
+}
+
+fn check_admin(
+    source: &Source<'_>,
+    whose: &str,
+    listeners: &[Listener],
+    admin: Admin,
+    span: &Range<usize>,
+) -> Result<(), ConfigError> {
+    let Admin { address, allow_remote } = admin;
+    if !address.ip().is_loopback() && !allow_remote {
         let reason = format!(
-            "the admin listener at {address} could be reached from elsewhere, and it asks for no \
+            "the {whose} listener at {address} could be reached from elsewhere, and it asks for no \
              credential; use 127.0.0.1, or say allow_remote = true behind a firewall"
         );
-        return Err(source.error(&span, reason));
+        return Err(source.error(span, reason));
     }
     if listeners.iter().any(|listener| listener.address == address && address.port() != 0) {
-        let reason = format!("the admin listener's address {address} is that of an S3 listener");
+        let reason = format!("the {whose} listener's address {address} is that of an S3 listener");
+        return Err(source.error(span, reason));
+    }
+    Ok(())
+}
+
+fn keeper(
+    source: &Source<'_>,
+    listeners: &[Listener],
+    admin: Admin,
+    raw: &RawKeeper,
+) -> Result<Keeper, ConfigError> {
+    let runs = match raw.runs {
+        RawKeeperRuns::Inside => KeeperRuns::Inside,
+        RawKeeperRuns::Apart => KeeperRuns::Apart,
+    };
+    let Some(text) = &raw.address else { return Ok(Keeper { runs, admin: None }) };
+    let (address, span) = (address(source, text)?, text.span());
+    if runs == KeeperRuns::Inside {
+        let reason = "a keeper inside the gateway has no listener of its own; say runs = \
+                      \"apart\", or leave the address out";
         return Err(source.error(&span, reason));
     }
-    Ok(Admin { address, allow_remote: raw.allow_remote })
+    if address == admin.address && address.port() != 0 {
+        let reason = format!("the keeper's address {address} is that of the admin listener");
+        return Err(source.error(&span, reason));
+    }
+    let own = Admin { address, allow_remote: raw.allow_remote };
+    check_admin(source, "keeper's", listeners, own, &span)?;
+    Ok(Keeper { runs, admin: Some(own) })
 }
 
 fn sites(source: &Source<'_>, base: &Path, raw: &[RawSite]) -> Result<Vec<Site>, ConfigError> {

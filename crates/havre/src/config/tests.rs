@@ -841,3 +841,24 @@ fn check_warns_of_an_owner_behind_several_operators() {
     let want = "owner:Group reaches a1, a2, b1, b2 through several operators";
     assert!(explained.contains(want), "{explained}");
 }
+
+#[test]
+fn the_keeper_is_inside_unless_it_is_said_to_run_apart() {
+    assert_eq!(parse(SOUND).expect("it is sound").keeper, Keeper::default());
+    let with = |lines: &str| parse(&format!("{SOUND}\n[keeper]\n{lines}\n"));
+    let apart = with("runs = \"apart\"\naddress = \"127.0.0.1:9002\"").expect("it is sound");
+    assert_eq!(apart.keeper.runs, KeeperRuns::Apart);
+    let address = apart.keeper.admin.map(|admin| admin.address.to_string());
+    assert_eq!(address.as_deref(), Some("127.0.0.1:9002"));
+    assert_eq!(with("runs = \"apart\"").expect("it is sound").keeper.admin, None);
+    for (lines, want) in [
+        ("runs = \"elsewhere\"", "unknown variant"),
+        ("address = \"127.0.0.1:9002\"", "a keeper inside the gateway has no listener"),
+        ("runs = \"apart\"\naddress = \"127.0.0.1:9001\"", "is that of the admin listener"),
+        ("runs = \"apart\"\naddress = \"127.0.0.1:9000\"", "is that of an S3 listener"),
+        ("runs = \"apart\"\naddress = \"10.0.0.1:9002\"", "could be reached from elsewhere"),
+    ] {
+        let error = with(lines).expect_err("it is refused").to_string();
+        assert!(error.contains(want), "{error}");
+    }
+}

@@ -8,7 +8,7 @@
 //!
 //! **Crash.** A client that dies ends its order.
 
-use super::socket::with_short;
+use super::socket::{keeper_socket_path, with_short};
 use super::{LINE_BYTES_MAX, Line, ORDER_BYTES_MAX, Order, socket_path};
 use serde_json::Value;
 use std::io;
@@ -80,6 +80,11 @@ pub async fn send(
             Line::Failed(reason) => return Err(ControlError::Failed(reason)),
         }
     }
+}
+
+/// Connects as a keeper to the gateway of this catalog.
+pub(crate) fn connect_keeper(catalog: &Path) -> Result<UnixStream, ControlError> {
+    connect(keeper_socket_path(catalog))
 }
 
 fn connect(path: PathBuf) -> Result<UnixStream, ControlError> {

@@ -8,6 +8,7 @@
 
 use super::Order;
 use super::serve::{Desk, Outcome, Reporter};
+use crate::apart::{KeeperStatus, Post};
 use crate::compose::Gateway;
 use crate::config::Config;
 use crate::statement::{Signer, rfc3339};
@@ -45,6 +46,8 @@ pub struct Status {
     pub scrub: Option<ScrubStatus>,
     /// What compaction did; none before its first pass.
     pub compaction: Option<CompactionStatus>,
+    /// The keeper of another process; none where the keeper is inside.
+    pub keeper: Option<KeeperStatus>,
     /// The sites, in the configuration's order.
     pub sites: Vec<SiteStatus>,
 }
@@ -126,6 +129,7 @@ pub struct GatewayDesk {
     pub(super) moves_paused: Arc<AtomicBool>,
     pub(super) rebalances: Arc<AtomicBool>,
     pub(super) keeper_bytes_per_second: u64,
+    pub(super) post: Option<Arc<Post>>,
     pub(super) signer: Arc<Signer>,
     pub(super) tally: Arc<Tally>,
     /// Held while a drill runs.
@@ -147,6 +151,7 @@ impl GatewayDesk {
             moves_paused: Arc::clone(&gateway.moves_paused),
             rebalances: Arc::clone(&gateway.rebalances),
             keeper_bytes_per_second: config.keeper_bytes_per_second(),
+            post: gateway.post.clone(),
             signer: Arc::clone(&gateway.signer),
             tally,
             drill: tokio::sync::Mutex::default(),
@@ -158,7 +163,7 @@ impl GatewayDesk {
     async fn status(&self) -> Result<Status> {
         let counts = self.catalog.counts().await.context("count what there is")?;
         let up = self.ports.clock.elapsed().saturating_sub(self.started);
-        let scrub = Scrubber::progress(&*self.catalog).await.context("read how far scrub got")?;
+        let scrub = Scrubber::progress(&self.catalog).await.context("read how far scrub got")?;
         let compaction =
             Compactor::progress(&*self.catalog).await.context("read how far compaction got")?;
         Ok(Status {
@@ -171,6 +176,7 @@ impl GatewayDesk {
             below_guarantee_blobs: counts.below_guarantee,
             scrub: (scrub.began_ms > 0).then(|| self.scrub_status(&scrub)),
             compaction: (compaction.began_ms > 0).then(|| compaction_status(compaction)),
+            keeper: self.post.as_ref().map(|post| post.status()),
             sites: self.fleet.iter().map(site_status).collect(),
         })
     }

@@ -1,6 +1,8 @@
 //! Closing sites: who is excluded, what that would take, how far it got.
 //!
 //! **Invariant.** An exclusion that has begun is carried to its end, whoever goes away meanwhile.
+//! It is answered when a keeper in a process of its own stores nothing there any more, either
+//! (I29).
 //!
 //! **Deliberately absent.** Moving shards (`keeper`) and closing sites (`engine`).
 //!
@@ -307,7 +309,14 @@ impl GatewayDesk {
         let subject = self.canonical(subject)?;
         let engine = Arc::clone(&self.engine);
         let deadline = deadline_ms.map(Timestamp::from_millis);
-        let sites = self.to_its_end(async move { engine.exclude(subject, reason, deadline).await });
+        let post = self.post.clone();
+        let sites = self.to_its_end(async move {
+            let sites = engine.exclude(subject, reason, deadline).await?;
+            if let Some(post) = post {
+                post.knows(sites).await;
+            }
+            Ok::<_, ExcludeError>(sites)
+        });
         Ok(self.site_names(sites.await??))
     }
 
@@ -347,7 +356,7 @@ impl GatewayDesk {
     /// How far it got; with `list`, by what the closed sites themselves say.
     pub(super) async fn drains(&self, list: bool) -> Result<Drains> {
         let rows = self.engine.exclusions().await?;
-        let progress: Relocation = Relocator::progress(&*self.catalog).await?;
+        let progress: Relocation = Relocator::progress(&self.catalog).await?;
         let now = self.ports.clock.now().millis();
         let seconds = match progress.began_ms {
             0 => 0,
@@ -387,7 +396,7 @@ impl GatewayDesk {
     pub(super) async fn state_drains(&self) -> Result<DrainsStated> {
         let drains = self.drains(true).await?;
         anyhow::ensure!(!drains.exclusions.is_empty(), "nobody is excluded: nothing is to be said");
-        let progress: Relocation = Relocator::progress(&*self.catalog).await?;
+        let progress: Relocation = Relocator::progress(&self.catalog).await?;
         let undeleted = self.undeleted().await?;
         let time = |millis| (millis > 0).then(|| rfc3339(Timestamp::from_millis(millis)));
         let ended_ms = if drains.is_empty() { progress.ended_ms } else { 0 };

@@ -8,10 +8,10 @@
 //!
 //! **Crash.** Orders end with the process.
 
+use super::socket::check_peer;
 use super::{Line, ORDER_BYTES_MAX, Order};
 use anyhow::{Context, Result, bail};
 use havre_model::ports::Ports;
-use rustix::process::geteuid;
 use serde::Serialize;
 use serde_json::Value;
 use std::pin::Pin;
@@ -88,11 +88,7 @@ pub async fn serve(listener: UnixListener, desk: Arc<dyn Desk>, ports: Ports) {
 
 /// One connection: the order, progress, the result.
 async fn converse(stream: UnixStream, desk: &dyn Desk, ports: &Ports) -> Result<()> {
-    let peer = stream.peer_cred().context("ask who gives the order")?.uid();
-    // The socket's mode says so too; this holds whatever became of the file.
-    if peer != 0 && peer != geteuid().as_raw() {
-        bail!("user {peer} may not give orders");
-    }
+    check_peer(&stream)?;
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
     let order = tokio::select! {

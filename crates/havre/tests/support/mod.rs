@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use futures::TryStreamExt as _;
-use havre::compose::{self, Gateway, InFlight, Pen};
+use havre::compose::{self, Gateway};
 use havre::config::{Config, write_local};
+use havre::oversight::{Inside, Pen};
 use havre::rehearse::{RecoverReport, rehearse};
 use havre_engine::replay::Silent;
 use havre_engine::{
@@ -136,9 +137,9 @@ impl World {
     pub(crate) async fn collect(&self) -> GcReport {
         assert!(self.gateway.engine.fence().await);
         let collector = Collector {
-            catalog: Arc::clone(&self.gateway.catalog),
+            catalog: Arc::new(Arc::clone(&self.gateway.catalog)),
             fleet: Arc::clone(&self.gateway.fleet),
-            held: Arc::new(InFlight(Arc::clone(&self.gateway.engine))),
+            held: Arc::new(Inside::new(&self.gateway)),
             busy: Busy::default(),
         };
         collector.collect().await.expect("it works")

@@ -2,6 +2,7 @@
 //! blobs that are dispersed over the first six.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use havre_catalog::{
     AppliedPack, AppliedRecord, BlobRow, BlobState, Catalog, PackLink, SqliteCatalog, stored_whole,
@@ -49,16 +50,13 @@ pub(crate) struct World {
 #[derive(Default)]
 pub(crate) struct Held(pub(crate) Mutex<HashSet<BlobId>>);
 
+#[async_trait]
 impl HeldBlobs for Held {
-    fn holds(&self, blob: BlobId) -> bool {
+    async fn holds(&self, blob: BlobId) -> bool {
         self.0.lock().contains(&blob)
     }
 
-    fn moved(&self, _: BlobId) {}
-
-    fn hold(&self, _: BlobId) -> Box<dyn Send + Sync> {
-        Box::new(())
-    }
+    async fn moved(&self, _: BlobId) {}
 }
 
 pub(crate) fn geometry() -> Geometry {
@@ -133,7 +131,7 @@ impl World {
 
     pub(crate) fn collector(&self) -> Collector {
         Collector {
-            catalog: Arc::clone(&self.catalog),
+            catalog: Arc::new(Arc::clone(&self.catalog)),
             fleet: Arc::clone(&self.fleet),
             held: Arc::clone(&self.held) as Arc<dyn HeldBlobs>,
             busy: self.busy.clone(),
@@ -141,14 +139,14 @@ impl World {
     }
 
     pub(crate) fn repairer(&self) -> Repairer {
-        let (catalog, fleet) = (Arc::clone(&self.catalog), Arc::clone(&self.fleet));
+        let (catalog, fleet) = (Arc::new(Arc::clone(&self.catalog)), Arc::clone(&self.fleet));
         let policies = Arc::from([policy()]);
         Repairer::new(catalog, fleet, policies, self.busy.clone(), u64::MAX, system::ports())
     }
 
     pub(crate) fn scrubber(&self, depth: Depth) -> Scrubber {
         Scrubber {
-            catalog: Arc::clone(&self.catalog),
+            catalog: Arc::new(Arc::clone(&self.catalog)),
             fleet: Arc::clone(&self.fleet),
             depth,
             ports: system::ports(),
@@ -158,7 +156,7 @@ impl World {
 
     pub(crate) fn relocator(&self) -> Relocator {
         Relocator {
-            catalog: Arc::clone(&self.catalog),
+            catalog: Arc::new(Arc::clone(&self.catalog)),
             fleet: Arc::clone(&self.fleet),
             policies: Arc::from([policy()]),
             held: Arc::clone(&self.held) as Arc<dyn HeldBlobs>,

@@ -33,7 +33,7 @@ use havre_policy::Permit;
 use latency::Latency;
 pub use limits::SiteLimits;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{
     ops::Range,
     pin::pin,
@@ -75,6 +75,8 @@ struct Shared {
     meter: Meter,
     /// Whether new shards are refused before the site is asked.
     refuses: AtomicBool,
+    /// Milliseconds of the clock until which shards are taken; the greatest for ever.
+    takes_until: AtomicU64,
 }
 
 /// Whether an operation may be tried again when it was not answered.
@@ -95,7 +97,19 @@ impl Guarded {
         let (latency, meter) =
             (std::array::from_fn(|_| Latency::default()), Meter::new(site.name()));
         let (bars, refuses) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Shared { site, limits, ports, slots, lanes, bars, latency, meter, refuses };
+        let takes_until = AtomicU64::new(u64::MAX);
+        let shared = Shared {
+            site,
+            limits,
+            ports,
+            slots,
+            lanes,
+            bars,
+            latency,
+            meter,
+            refuses,
+            takes_until,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -121,6 +135,14 @@ impl Guarded {
     /// A shard whose writing has begun ends.
     pub fn refuse_shards(&self, refuse: bool) {
         self.shared.refuses.store(refuse, Ordering::Release);
+    }
+
+    /// Takes shards until this time of the clock only, or for ever: for who has to hear again and
+    /// again that the site is not excluded. Unlike [`Self::refuse_shards`] it holds for shards
+    /// whose writing has begun, too: a process that was stopped meanwhile does not end one.
+    pub fn take_shards_until(&self, until: Option<Duration>) {
+        let millis = |until: Duration| u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.shared.takes_until.store(until.map_or(u64::MAX, millis), Ordering::Release);
     }
 
     /// How the site does: the worse of reading and writing.
@@ -356,6 +378,15 @@ impl Shared {
     fn check_takes_shards(&self, operation: Operation) -> Result<(), SiteError> {
         if self.refuses.load(Ordering::Acquire) {
             let (id, detail) = (self.site.id(), "the site is excluded: no shard goes there");
+            return Err(SiteError::new(SiteErrorKind::Refused, id, operation, detail));
+        }
+        self.check_is_in_time(operation)
+    }
+
+    fn check_is_in_time(&self, operation: Operation) -> Result<(), SiteError> {
+        let until = self.takes_until.load(Ordering::Acquire);
+        if until != u64::MAX && self.ports.clock.elapsed().as_millis() >= u128::from(until) {
+            let (id, detail) = (self.site.id(), "nobody said lately that shards may go there");
             return Err(SiteError::new(SiteErrorKind::Refused, id, operation, detail));
         }
         Ok(())

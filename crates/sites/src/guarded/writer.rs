@@ -38,6 +38,7 @@ impl ShardWriter for GuardedWriter {
             return Err(self.failed_before(Operation::Write));
         };
         let shared = &self.guarded.shared;
+        shared.check_is_in_time(Operation::Write)?;
         let len = bytes.len() as u64;
         let patience = shared.limits.deadline_for(len);
         shared.attempt(Operation::Write, patience, inner.write(bytes)).await?;
@@ -53,6 +54,7 @@ impl ShardWriter for GuardedWriter {
             return Err(self.failed_before(Operation::Finish));
         };
         let shared = &self.guarded.shared;
+        shared.check_is_in_time(Operation::Finish)?;
         // The disk or the far side may have taken in what it has not made durable yet.
         let patience = shared.limits.deadline_for(self.bytes);
         Ok(shared.attempt(Operation::Finish, patience, inner.finish()).await?)
