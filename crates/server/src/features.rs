@@ -173,7 +173,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Whether S3 has this method at such a place: what it does not have is not unbuilt but not allowed.
+/// Whether S3 has this method at such a place: what it has nowhere is not unbuilt but not allowed.
 fn is_known(method: &Method, path: &S3Path, query: &Query<'_>) -> bool {
     let anywhere = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
     match path {

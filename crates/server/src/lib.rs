@@ -1,9 +1,10 @@
 //! The S3 surface of the gateway, and its admin listener: HTTP only.
 //!
 //! A request passes, in this order: [`listener`] (connection, TLS, HTTP), [`service`] (ids, limits,
-//! log), [`guard`] (what two readers could understand differently), [`authorization`] (the form of a
-//! signed request), the first instance of `s3s` (signatures), [`admit`] and [`features`] (what is built), the second instance of `s3s` (routing,
-//! parsing), and the operation in [`s3`], which calls the engine.
+//! log), [`guard`] (what two readers could understand differently), [`authorization`] (the form of
+//! a signed request), the first instance of `s3s` (signatures), [`admit`] and [`features`] (what is
+//! built), the second instance of `s3s` (routing, parsing), and the operation in [`s3`], which
+//! calls the engine.
 //!
 //! **Invariant.** An operation runs only for a signed request of the bucket's own tenant, and only
 //! if all that the request asks for is built; bytes go out only as the engine gave them, or the

@@ -219,8 +219,8 @@ impl Shared {
         }
         let mut response = response::with_ids(response, &context, &resource, &self.region);
         if unasked && !multiplexed && leftover.lock().is_some() {
-            // The body was not asked for, so what the client sends next is either of the two. The
-            // connection ends here, and a client that is not told so sends its next request into it.
+            // The body was not asked for: what comes next may be that body or another request, so
+            // the connection ends. A client that is not told so sends its next request into it.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let (clock, tally) = (self.ports.clock.clone(), Arc::clone(&self.tally));
