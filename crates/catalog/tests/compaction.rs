@@ -259,9 +259,9 @@ proptest! {
             .filter(|it| !gone.contains(&it.link))
             .cloned()
             .collect();
-        for (at, to) in shuffle.iter().enumerate().take_while(|_| !left.is_empty()) {
-            let (at, to) = (at % left.len(), to.index(left.len()));
-            left.swap(at, to);
+        let count = left.len();
+        for (at, to) in shuffle.iter().enumerate().filter(|_| count > 0) {
+            left.swap(at % count, to.index(count));
         }
         let recovered = SqliteCatalog::in_memory().unwrap();
         block_on(recovered.begin_recovery()).unwrap();

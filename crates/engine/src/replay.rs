@@ -386,6 +386,8 @@ pub(crate) struct Replay<'a> {
     uncertain: Option<(ChainId, u64)>,
     /// Retired packs, as far as the replay has come across them.
     retired: Retired,
+    /// How often keys may still be looked for in all packs.
+    looks_for_keys: u8,
 }
 
 impl<'a> Replay<'a> {
@@ -396,8 +398,8 @@ impl<'a> Replay<'a> {
         removes: bool,
     ) -> Self {
         let (report, uncertain) = (ReplayReport::default(), None);
-        let retired = Retired::default();
-        Self { shared, progress, accept_loss, report, removes, uncertain, retired }
+        let (retired, looks_for_keys) = (Retired::default(), 2);
+        Self { shared, progress, accept_loss, report, removes, uncertain, retired, looks_for_keys }
     }
 }
 
@@ -432,9 +434,30 @@ impl Replay<'_> {
                 return Ok(());
             }
             if self.report.packs == applied {
-                return self.without_keys(survey, &still_waiting).await;
+                // Compaction may have put keys behind what they open. Buckets' come with the
+                // second look, where their tenant's were found by the first.
+                if self.looks_for_keys == 0 {
+                    return self.without_keys(survey, &still_waiting).await;
+                }
+                self.looks_for_keys -= 1;
+                self.look_for_keys(survey).await;
             }
             waiting = still_waiting;
+        }
+    }
+
+    /// Installs the keys that any pack has.
+    async fn look_for_keys(&mut self, survey: &Survey) {
+        let shared = self.shared;
+        let reads: Vec<(BlobName, SiteSet)> = survey.newest_first().collect();
+        let reads = reads.into_iter().map(|(name, holders)| async move {
+            (name, shared.read_pack(name, holders).await)
+        });
+        let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
+        while let Some((name, read)) = packs.next().await {
+            let read = read.ok();
+            let records = read.iter().flat_map(ReadPack::records);
+            self.retired.look(&shared.keyring, name.blob(), records);
         }
     }
 
@@ -561,7 +584,8 @@ impl Replay<'_> {
         mut pack: ReadPack,
     ) -> ReadPack {
         let knows = |link| cursor.knows(link);
-        if let Some(link) = self.retired.before(chain, pack.previous, &knows) {
+        let last = (cursor.number, cursor.link);
+        if let Some(link) = self.retired.before(chain, pack.previous, last, &knows) {
             pack.previous = link;
             return pack;
         }
@@ -576,7 +600,7 @@ impl Replay<'_> {
             let read = read.ok();
             let records = read.iter().flat_map(ReadPack::records);
             self.retired.look(&shared.keyring, name.blob(), records);
-            if let Some(link) = self.retired.before(chain, pack.previous, &knows) {
+            if let Some(link) = self.retired.before(chain, pack.previous, last, &knows) {
                 pack.previous = link;
                 break;
             }

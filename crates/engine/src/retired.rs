@@ -49,7 +49,9 @@ impl Retired {
         self.seen.contains(&blob)
     }
 
-    /// Takes what a pack says of retired ones. Its other records wait for their turn.
+    /// Takes what a pack says of retired ones. Its other records wait for their turn, but for
+    /// keys: those of tenants are installed on the way, and those of buckets where their tenant's
+    /// is.
     pub(crate) fn look<'a>(
         &mut self,
         keyring: &Keyring,
@@ -58,8 +60,11 @@ impl Retired {
     ) {
         self.seen.insert(blob);
         for sealed in records {
-            let is_system = Keyring::record_scope(sealed) == Ok(RecordScope::System);
-            if is_system
+            let is_setting = !matches!(
+                Keyring::record_scope(sealed),
+                Ok(RecordScope::Bucket(..)) | Err(_)
+            );
+            if is_setting
                 && let Ok(record) = open_record(keyring, sealed)
                 && let Record::Retired(retired) = record.record
             {
@@ -69,11 +74,12 @@ impl Retired {
     }
 
     /// The last pack before `link`, or that itself, of which `knows` is true, over retired ones
-    /// only.
+    /// only; `last` where that one is among the retired, because a site still shows it.
     pub(crate) fn before(
         &self,
         chain: ChainId,
         link: PackLink,
+        last: (u64, PackLink),
         knows: impl Fn(PackLink) -> bool,
     ) -> Option<PackLink> {
         let mut link = link;
@@ -82,7 +88,11 @@ impl Retired {
                 return Some(link);
             }
             let ends = |run: &&RetiredRun| run.chain == chain && link_of(run.end) == link;
-            link = link_of(self.runs.iter().find(ends)?.before);
+            let run = self.runs.iter().find(ends)?;
+            if run.covers(chain, last.0) {
+                return Some(last.1);
+            }
+            link = link_of(run.before);
         }
         None
     }

@@ -220,7 +220,9 @@ impl Compactor {
         if gain < GAIN_BYTES_MIN && !fewer {
             return Ok(Vec::new());
         }
-        must.append(&mut small);
+        if fewer {
+            must.append(&mut small);
+        }
         // In the order of their chains: what lies together is retired together.
         must.sort_by_key(place);
         Ok(must)
