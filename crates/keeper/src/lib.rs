@@ -18,6 +18,7 @@ pub mod relocate;
 pub mod repair;
 pub mod scrub;
 mod throttle;
+mod whereabouts;
 
 pub use busy::Busy;
 pub use execute::{Collector, GcReport, HeldBlobs, shards_listed};
