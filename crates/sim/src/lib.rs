@@ -17,8 +17,11 @@
 pub mod catalog;
 pub mod client;
 pub mod executor;
+pub mod facts;
 pub mod history;
+pub mod holding;
 pub mod inspect;
+pub mod keeper;
 pub mod ledger;
 pub mod lie;
 pub mod linear;

@@ -31,9 +31,16 @@ fn nothing_breaks_and_much_happens() {
         total.recoveries += report.recoveries;
         total.collections += report.collections;
         total.inspections += report.inspections;
+        total.passes += report.passes;
+        total.exclusions += report.exclusions;
+        total.facts += report.facts;
+        total.cuts += report.cuts;
+        total.checks += report.checks;
     }
     assert!(total.operations > 2_000 && total.packs > 400, "{total:?}");
     assert!(total.kills > 60 && total.recoveries > 20 && total.collections > 60, "{total:?}");
+    assert!(total.passes > 200 && total.checks > 10_000 && total.cuts > 20, "{total:?}");
+    assert!(total.exclusions > 50 && total.facts > 10, "{total:?}");
 }
 
 /// Some of the seeds show the defect, and each that does breaks one of the rules.
@@ -69,4 +76,19 @@ fn a_site_that_comes_to_hold_too_much_is_found() {
 #[test]
 fn other_bytes_than_were_written_are_found() {
     check(Sabotage::Misremember, &[Rule::NeverWrongBytes]);
+}
+
+#[test]
+fn a_move_that_deletes_before_the_copy_is_stored_is_found() {
+    check(Sabotage::DeleteFirst, &[Rule::StaysWithinGuarantee]);
+}
+
+#[test]
+fn a_gateway_that_goes_on_placing_at_excluded_sites_is_found() {
+    check(Sabotage::IgnoreExclusions, &[Rule::ClosedSitesGetNothing]);
+}
+
+#[test]
+fn a_keeper_that_forgets_the_guarantee_is_found() {
+    check(Sabotage::ForgetGuarantee, &[Rule::NoCoalitionHoldsK]);
 }
