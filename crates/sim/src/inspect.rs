@@ -196,6 +196,9 @@ pub async fn check_needed(catalog: &dyn Catalog, ledger: &Ledger) {
     }
 }
 
+/// A site's position, and a shard that it holds.
+type Held = (usize, u8);
+
 /// What is not as it should be: the rule, and how it is broken.
 type Found = Vec<(Rule, String)>;
 
@@ -225,7 +228,7 @@ pub async fn check_orphans(catalog: &dyn Catalog, sites: &[SimSite]) -> Found {
 /// What the sites hold, by the headers in their files, under whatever name, is what they were sent;
 /// and what somebody else brought there makes no coalition that must not read reach `k`.
 pub fn check_contents(sites: &[SimSite], ledger: &Ledger) {
-    let mut brought: BTreeMap<(BlobId, (u8, u8)), Vec<(usize, u8)>> = BTreeMap::new();
+    let mut brought: BTreeMap<(BlobId, (u8, u8)), Vec<Held>> = BTreeMap::new();
     for (position, site) in sites.iter().enumerate() {
         for (text, shard) in site.contents().shards() {
             // The blob stands in bytes 16 to 32 of a shard's header.

@@ -129,15 +129,15 @@ impl Oracle {
     }
 
     /// Whether the last pack of every chain can be brought to its guarantee. Where there are more
-    /// sites than shards and some are away, nobody knows where those are that a recovery did not
-    /// see: writes may have to wait for them (`docs/INVARIANTS.md`, I1).
+    /// sites than shards and some are away or closed, writes may have to wait for them, or for
+    /// relocation (`docs/INVARIANTS.md`, I1).
     #[must_use]
     pub fn ends_can_be_settled(&self) -> bool {
         let setting = self.ledger.setting();
         let is_tight =
             setting.policies.iter().all(|it| it.eligible().len() == it.geometry().total());
         self.all_replayed_are_obtainable()
-            && (is_tight || self.away().is_empty() || self.ledger.replayed().is_empty())
+            && (is_tight || self.away().union(self.closed()).is_empty())
     }
 
     /// Whether every pack that a replay took for acknowledged can be had. One that was not is

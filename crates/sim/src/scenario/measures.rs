@@ -18,12 +18,11 @@ use havre_model::SiteSet;
 use havre_model::record::Excluded;
 use havre_sites::Bar;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Draws of other facts, of which most allow no placement where sites are few.
 const FACTS_DRAWN_MAX: usize = 6;
-/// The longest that a coalition is cut off.
-const CUT_MAX: Duration = Duration::from_secs(120);
+/// The longest that a coalition is cut off, in microseconds.
+const CUT_MICROS_MAX: u64 = 120_000_000;
 
 impl Scenario {
     /// The keeper begins a piece of work, or is told how to go about it.
@@ -91,7 +90,7 @@ impl Scenario {
 
     /// A coalition is cut off for a while, as a drill does it, or let in again.
     pub(super) fn cut(&mut self) {
-        let (coalition, time) = (self.coalition(), self.rng.micros(1, CUT_MAX.as_micros() as u64));
+        let (coalition, time) = (self.coalition(), self.rng.micros(1, CUT_MICROS_MAX));
         let lifts = self.rng.chance(400);
         let Some(gateway) = &self.world.gateway else { return };
         for (at, site) in gateway.fleet.iter().enumerate() {
