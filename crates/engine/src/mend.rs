@@ -14,6 +14,7 @@ use crate::fanout::bit;
 use crate::gather::shard_at;
 use crate::shared::{Placement, Shared};
 use futures::future;
+use havre_catalog::{BlobRow, CatalogError, ShardMove};
 use havre_codec::disperse;
 use havre_model::{BlobId, ShardIndex, SiteSet};
 use havre_policy::{Acknowledgement, Harm, OnOutage, Permit, PlacementPolicy};
@@ -70,6 +71,45 @@ async fn mend_blob(
         shared.catalog.note_shards(row.blob(), &row.sites, bits, 0).await?;
     }
     Ok(put)
+}
+
+/// The pack that a replay found at the end of a chain.
+pub(crate) struct End {
+    /// Where its shards are.
+    pub(crate) row: BlobRow,
+    /// What they were made of.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Puts the missing shards of such a pack while its bytes are at hand: a site that showed its shard
+/// a moment ago may not do so again.
+pub(crate) async fn mend_end(shared: &Shared, end: End) -> Result<(), CatalogError> {
+    let End { row, bytes } = end;
+    let mut placements = shared.placements.iter();
+    let Some(placement) = placements.find(|it| it.policy.geometry() == row.geometry) else {
+        return Ok(());
+    };
+    let blob = row.blob();
+    let handle = BlobHandle::new(row, placement.code.clone(), &shared.fleet);
+    let sites = &handle.row.sites;
+    let (mut stored, mut moves) = (0, Vec::new());
+    for (index, at) in put_missing(shared, &placement.policy, &handle, &bytes).await {
+        match handle.positions[index.get()] {
+            Some(own) if own == at => stored |= bit(index),
+            _ => {
+                let (from, to) = (sites[index.get()], shared.fleet.site(at).id());
+                moves.push(ShardMove { index, from, to });
+            }
+        }
+    }
+    if stored != 0 {
+        shared.catalog.note_shards(blob, sites, stored, 0).await?;
+    }
+    let to = moves.iter().map(|it| it.to).collect();
+    if !moves.is_empty() && shared.catalog.intend_shards(blob, to).await? {
+        shared.catalog.move_shards(blob, moves).await?;
+    }
+    Ok(())
 }
 
 /// Puts every shard of a pack that is not noted as stored where it belongs; those that are stored
@@ -139,20 +179,20 @@ async fn place(
     let mut places = Vec::new();
     let mut homeless = Vec::new();
     let stored = sites_of(&known);
+    // What an excluded site misses, relocation makes anew elsewhere.
+    let open = policy.eligible().minus(shared.fleet.closed());
     for index in handle.row.geometry.indices() {
         match handle.positions[index.get()] {
             _ if known.iter().any(|(stored, _)| *stored == index) => {}
-            Some(position) if policy.eligible().contains(position) => {
-                places.push((index, position));
-            }
+            Some(position) if open.contains(position) => places.push((index, position)),
+            Some(position) if policy.eligible().contains(position) => {}
             _ => homeless.push(index),
         }
     }
     if homeless.is_empty() {
         return places;
     }
-    let others: Vec<usize> =
-        policy.eligible().minus(stored).minus(sites_of(&places)).iter().collect();
+    let others: Vec<usize> = open.minus(stored).minus(sites_of(&places)).iter().collect();
     let looks = others.iter().map(|position| shard_at(&shared.fleet, handle, *position));
     let mut free = Vec::new();
     for (position, found) in others.iter().zip(future::join_all(looks).await) {

@@ -10,9 +10,9 @@
 //! **Crash.** Packs are applied in the order of their chain; a replay that dies goes on behind the
 //! last one applied.
 
-use crate::blob::{BlobHandle, delete_shards};
+use crate::blob::delete_shards;
 use crate::fanout::bit;
-use crate::mend::put_missing;
+use crate::mend::{End, mend_end};
 use crate::retired::Retired;
 use crate::shared::Shared;
 use crate::survey::Survey;
@@ -321,24 +321,6 @@ impl Shared {
             futures::future::join_all(removals).await;
         }
     }
-
-    /// Puts the missing shards of a pack that waits to be applied, while its bytes are at hand: a
-    /// site that showed its shard a moment ago may not do so again.
-    async fn put_missing(&self, pack: &mut ReadPack) {
-        let geometry = pack.row.geometry;
-        let mut placements = self.placements.iter();
-        let Some(placement) = placements.find(|it| it.policy.geometry() == geometry) else {
-            return;
-        };
-        let handle = BlobHandle::new(pack.row.clone(), placement.code.clone(), &self.fleet);
-        for (index, at) in put_missing(self, &placement.policy, &handle, &pack.bytes).await {
-            pack.row.sites[index.get()] = self.fleet.site(at).id();
-            pack.row.stored |= bit(index);
-        }
-        if havre_catalog::stored_whole(geometry, pack.row.stored) {
-            pack.row.state = BlobState::Whole;
-        }
-    }
 }
 
 /// A pack as it was read back.
@@ -388,6 +370,8 @@ pub(crate) struct Replay<'a> {
     retired: Retired,
     /// How often keys may still be looked for in all packs.
     looks_for_keys: u8,
+    /// What the chains end with.
+    ends: Vec<End>,
 }
 
 impl<'a> Replay<'a> {
@@ -397,9 +381,19 @@ impl<'a> Replay<'a> {
         accept_loss: bool,
         removes: bool,
     ) -> Self {
-        let (report, uncertain) = (ReplayReport::default(), None);
+        let (report, uncertain, ends) = (ReplayReport::default(), None, Vec::new());
         let (retired, looks_for_keys) = (Retired::default(), 2);
-        Self { shared, progress, accept_loss, report, removes, uncertain, retired, looks_for_keys }
+        Self {
+            shared,
+            progress,
+            accept_loss,
+            report,
+            removes,
+            uncertain,
+            retired,
+            looks_for_keys,
+            ends,
+        }
     }
 }
 
@@ -419,6 +413,16 @@ impl Replay<'_> {
     pub(crate) async fn run(&mut self, survey: &Survey) -> Result<(), ReplayError> {
         self.report.unreachable = self.shared.names(survey.unreachable);
         self.progress.found(survey.packs());
+        self.chains(survey).await?;
+        // Not before all are known: who is excluded may stand in any of them.
+        self.shared.close_excluded().await?;
+        for end in std::mem::take(&mut self.ends) {
+            mend_end(self.shared, end).await?;
+        }
+        Ok(())
+    }
+
+    async fn chains(&mut self, survey: &Survey) -> Result<(), ReplayError> {
         let mut waiting: Vec<ChainId> = survey.packs.keys().copied().collect();
         // Tenants' and buckets' keys may stand in another chain than their objects: chains that
         // wait for a key go on after the others. Each round must bring one to its end.
@@ -525,10 +529,9 @@ impl Replay<'_> {
                 }
             };
             let is_end = next.is_none();
-            let Some(mut pack) = cursor.step(next, self)? else { continue };
-            if is_end {
-                shared.put_missing(&mut pack).await;
-            }
+            let Some(pack) = cursor.step(next, self)? else { continue };
+            let end_of_chain =
+                is_end.then(|| End { row: pack.row.clone(), bytes: pack.bytes.clone() });
             // Each pack names the last acknowledged one before it: what lies between was never
             // that.
             unread.retain(|(name, ..)| number_of(name) > pack.number);
@@ -537,6 +540,7 @@ impl Replay<'_> {
             }
             match self.open(chain, pack, leave_unreadable) {
                 Some(applied) => {
+                    self.ends.extend(end_of_chain);
                     self.report.packs += 1;
                     self.report.records += applied.records.len() as u64;
                     applies.push_back(shared.catalog.apply(applied));

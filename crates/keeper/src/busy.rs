@@ -10,15 +10,31 @@ use havre_model::BlobId;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The register of claims, shared by all workers of a keeper.
 #[derive(Clone, Default)]
-pub struct Busy(Arc<Mutex<HashSet<BlobId>>>);
+pub struct Busy {
+    claims: Arc<Mutex<HashSet<BlobId>>>,
+    is_reconciled: Arc<AtomicBool>,
+}
 
 impl Busy {
+    /// Whether the catalog is known to have every shard that the sites have: all of them were
+    /// listed since this process began. Before that, what was moved in a catalog's last moments, or
+    /// since a lost one's records were written, is anywhere.
+    pub(crate) fn is_reconciled(&self) -> bool {
+        self.is_reconciled.load(Ordering::Acquire)
+    }
+
+    /// Notes that all sites were listed, and nothing that they showed is in doubt.
+    pub(crate) fn reconciled(&self) {
+        self.is_reconciled.store(true, Ordering::Release);
+    }
+
     /// Claims the blob, unless somebody has.
     pub(crate) fn claim(&self, blob: BlobId) -> Option<Claim> {
-        self.0.lock().insert(blob).then(|| Claim { busy: self.clone(), blob })
+        self.claims.lock().insert(blob).then(|| Claim { busy: self.clone(), blob })
     }
 }
 
@@ -30,7 +46,7 @@ pub(crate) struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.busy.0.lock().remove(&self.blob);
+        self.busy.claims.lock().remove(&self.blob);
     }
 }
 

@@ -10,6 +10,8 @@
 use crate::busy::Busy;
 use crate::index::Index;
 use crate::plan::{ListedBlob, Plan, may_delete, plan_listed};
+use crate::rebuild::bit;
+use crate::whereabouts::{Shown, show};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
@@ -99,6 +101,9 @@ impl Collector {
                 break;
             }
         }
+        if report.sites_unlisted.is_empty() && report.strays_left + report.orphans_left == 0 {
+            self.busy.reconciled();
+        }
         metrics::counter!("havre_gc_blobs_deleted_total").increment(report.garbage_deleted);
         metrics::counter!("havre_gc_orphans_deleted_total").increment(report.orphans_deleted);
         Ok(report)
@@ -183,14 +188,7 @@ impl Collector {
         own: &HashSet<ChainId>,
         report: &mut GcReport,
     ) -> Result<(), CatalogError> {
-        if let BlobName::Pack { chain, .. } = name
-            && !own.contains(chain)
-        {
-            // Another gateway's, or history from before a recovery that did not see it: not ours to
-            // judge.
-            report.pack_shards_needed += 1;
-            return Ok(());
-        }
+        let is_own = !matches!(name, BlobName::Pack { chain, .. } if !own.contains(chain));
         let held = self.held.holds(name.blob()).await;
         let row = self.catalog.blob(name.blob()).await?;
         match plan_listed(ListedBlob { held, site: site.id(), row: row.as_ref() }) {
@@ -199,6 +197,9 @@ impl Collector {
                     self.look_closer(site, &row, report).await?;
                 }
             }
+            // Another gateway's, or history from before a recovery that did not see it: not ours to
+            // judge.
+            Plan::DeleteOrphan if !is_own => report.pack_shards_needed += 1,
             Plan::Leave => match name {
                 BlobName::Extent(_) => report.extent_shards_needed += 1,
                 BlobName::Pack { .. } => report.pack_shards_needed += 1,
@@ -243,7 +244,15 @@ impl Collector {
         };
         let noted = row.sites[index.get()];
         let there = match self.fleet.by_id(noted) {
-            Some((_, noted)) => shard_index(noted, &row).await == Some(index),
+            Some((_, noted)) => match show(noted, &row).await {
+                // By more than its header, before another copy goes.
+                Shown::Shard(_) => shard_index(noted, &row).await == Some(index),
+                Shown::Nothing => false,
+                Shown::NoAnswer => {
+                    report.strays_left += 1;
+                    return Ok(());
+                }
+            },
             None => false,
         };
         if there {
@@ -260,6 +269,9 @@ impl Collector {
             report.strays_left += 1;
             return Ok(());
         }
+        // Before it is meant to move: until it did, it counts as left over there, and only what is
+        // missing where the catalog has it is no copy.
+        self.catalog.note_shards(blob, &row.sites, 0, bit(index)).await?;
         let shift = ShardMove { index, from: noted, to: site.id() };
         if self.catalog.intend_shards(blob, vec![site.id()]).await?
             && self.catalog.move_shards(blob, vec![shift]).await?

@@ -22,6 +22,7 @@ pub mod relocate;
 pub mod repair;
 pub mod scrub;
 mod throttle;
+mod whereabouts;
 
 pub use busy::Busy;
 pub use compact::{Compaction, Compactor, Rewriter};

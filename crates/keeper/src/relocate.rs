@@ -17,14 +17,17 @@ use crate::busy::Busy;
 use crate::index::Index;
 use crate::rebuild::{Rebuilt, Source, Target, bit, reads_back, rebuild};
 use crate::throttle::Throttle;
+use crate::whereabouts::{Shown, locate, show};
 use crate::{HeldBlobs, sources};
 use futures::future;
-use havre_catalog::{BlobRow, BlobState, CatalogError, JobRow, Leftover, ShardMove};
+use havre_catalog::{
+    BlobRow, BlobState, CatalogError, JobRow, Leftover, ShardMove, stored_whole,
+};
 use havre_codec::Layout;
 use havre_model::ports::Ports;
 use havre_model::{BlobId, SiteId, SiteSet};
 use havre_policy::{Arrangement, Permit, PlaceError, PlacementPolicy};
-use havre_sites::{Fleet, Health};
+use havre_sites::{Fleet, Guarded, Health};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -286,6 +289,11 @@ impl Relocator {
             return Ok(Fate::Waits { read: Read::default() });
         };
         let Some(row) = self.catalog.blob(blob).await? else { return Ok(Fate::Fine) };
+        let is_reconciled = self.busy.is_reconciled();
+        let Some(row) = locate(&*self.catalog, &self.fleet, row, is_reconciled).await? else {
+            return Ok(Fate::Waits { read: Read::default() });
+        };
+        self.held.moved(blob);
         let Some(policy) = policy_of(&self.policies, &self.fleet, &row) else {
             return Ok(Fate::Fine);
         };
@@ -416,14 +424,43 @@ impl Relocator {
             return Ok(Deletion::Later);
         };
         // A site that is no longer configured is out of reach for good.
-        if let Some((_, site)) = self.fleet.by_id(leftover.site)
-            && let Err(error) = site.delete(&leftover.name).await
-        {
-            tracing::warn!(%error, "a shard that was moved could not be deleted where it was");
-            return Ok(Deletion::Refused);
+        if let Some((_, site)) = self.fleet.by_id(leftover.site) {
+            if let Some(kept) = self.keep_only_copy(site, leftover).await? {
+                return Ok(kept);
+            }
+            if let Err(error) = site.delete(&leftover.name).await {
+                tracing::warn!(%error, "a shard that was moved could not be deleted where it was");
+                return Ok(Deletion::Refused);
+            }
         }
         self.catalog.forget_leftover(leftover).await?;
         Ok(Deletion::Done)
+    }
+}
+
+impl Relocator {
+    /// Of a blob that misses shards, what is left over may be one of them: stored or found there,
+    /// by somebody who died before it was noted. Then it is noted now, and stays.
+    async fn keep_only_copy(
+        &self,
+        site: &Guarded,
+        leftover: Leftover,
+    ) -> Result<Option<Deletion>, CatalogError> {
+        let blob = leftover.name.blob();
+        let row = self.catalog.blob(blob).await?;
+        let lacks = |row: &BlobRow| !stored_whole(row.geometry, row.stored);
+        let Some(row) = row.filter(|row| row.state != BlobState::Garbage && lacks(row)) else {
+            return Ok(None);
+        };
+        let index = match show(site, &row).await {
+            Shown::NoAnswer => return Ok(Some(Deletion::Refused)),
+            Shown::Shard(index) if row.stored & bit(index) == 0 => index,
+            _ => return Ok(None),
+        };
+        let (from, to) = (row.sites[index.get()], leftover.site);
+        let is_noted = self.catalog.move_shards(blob, vec![ShardMove { index, from, to }]).await?;
+        self.held.moved(blob);
+        Ok(Some(if is_noted { Deletion::Later } else { Deletion::Refused }))
     }
 }
 

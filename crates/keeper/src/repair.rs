@@ -15,11 +15,12 @@ use crate::plan::{missing, spare};
 use crate::rebuild::{Rebuilt, Target, bit, rebuild};
 use crate::sources;
 use crate::throttle::Throttle;
+use crate::whereabouts::locate;
 use futures::future;
 use havre_catalog::{BlobRow, CatalogError};
 use havre_codec::{BlobKeys, SHARD_HEADER_BYTES, shard};
 use havre_model::ports::Ports;
-use havre_model::{BlobId, ShardIndex, SiteSet};
+use havre_model::{BlobId, ShardIndex, SiteId, SiteSet};
 use havre_policy::{Permit, PlacementPolicy};
 use havre_sites::{Fleet, Guarded, Health};
 use std::collections::HashSet;
@@ -64,6 +65,9 @@ pub struct Repairer {
     /// acknowledgement; what is incomplete twice stays so.
     seen: HashSet<BlobId>,
 }
+
+/// How one blob fared, with where its shards are.
+type Fared = (BlobRow, Fate);
 
 /// How one blob fared.
 enum Fate {
@@ -115,8 +119,9 @@ impl Repairer {
                 repairs.push(self.repair(row));
             }
             let fates = future::join_all(repairs).await;
-            for (fate, row) in fates.into_iter().zip(batch) {
-                self.note(row, fate, &mut report).await?;
+            for fared in fates {
+                let (row, fate) = fared?;
+                self.note(&row, fate, &mut report).await?;
             }
             self.throttle.took(self.ports.clock.elapsed(), report.bytes_read - read);
         }
@@ -138,8 +143,26 @@ impl Repairer {
         Ok(rows)
     }
 
-    async fn repair(&self, row: &BlobRow) -> Fate {
-        let Some(_claim) = self.busy.claim(row.blob()) else { return Fate::Waits };
+    async fn repair(&self, row: &BlobRow) -> Result<Fared, CatalogError> {
+        let Some(_claim) = self.busy.claim(row.blob()) else {
+            return Ok((row.clone(), Fate::Waits));
+        };
+        // As it is now that nobody moves its shards.
+        let Some(now) = self.catalog.blob(row.blob()).await? else {
+            return Ok((row.clone(), Fate::Waits));
+        };
+        let is_reconciled = self.busy.is_reconciled();
+        match locate(&*self.catalog, &self.fleet, now, is_reconciled).await? {
+            Some(now) => {
+                let left = self.catalog.leftovers_of(now.blob()).await?;
+                let fate = self.make_missing(&now, &left).await;
+                Ok((now, fate))
+            }
+            None => Ok((row.clone(), Fate::Waits)),
+        }
+    }
+
+    async fn make_missing(&self, row: &BlobRow, left: &[SiteId]) -> Fate {
         let closed = self.fleet.closed();
         let mut waits = false;
         let mut targets = Vec::new();
@@ -154,7 +177,7 @@ impl Repairer {
                 waits = true;
                 continue;
             }
-            match self.permit(row, index) {
+            match self.permit(row, index, left) {
                 Some(permit) => targets.push(Target { index, site, permit }),
                 None => return Fate::Refused,
             }
@@ -164,14 +187,14 @@ impl Repairer {
         }
         let mut rebuilt = rebuild(row, sources(&self.fleet, row), targets).await;
         if rebuilt.taken != 0 {
-            self.retake(row, &mut rebuilt).await;
+            self.retake(row, left, &mut rebuilt).await;
         }
         Fate::Repaired(rebuilt)
     }
 
     /// A site has something else under the blob's name where a shard is missing: bytes that were
     /// found bad. They go, and the shard is made once more.
-    async fn retake(&self, row: &BlobRow, rebuilt: &mut Rebuilt) {
+    async fn retake(&self, row: &BlobRow, left: &[SiteId], rebuilt: &mut Rebuilt) {
         let mut targets = Vec::new();
         for index in row.geometry.indices().filter(|index| rebuilt.taken & bit(*index) != 0) {
             let Some((_, site)) = self.fleet.by_id(row.sites[index.get()]) else { continue };
@@ -180,7 +203,8 @@ impl Repairer {
             if self.has_another(row, index, site).await {
                 continue;
             }
-            let (Some(permit), Ok(())) = (self.permit(row, index), site.delete(&row.name).await)
+            let (Some(permit), Ok(())) =
+                (self.permit(row, index, left), site.delete(&row.name).await)
             else {
                 continue;
             };
@@ -203,8 +227,8 @@ impl Repairer {
     }
 
     /// A permit for a missing shard at its own site. A blob does not say which policy it is under:
-    /// every policy that it may be under has to permit it.
-    fn permit(&self, row: &BlobRow, index: ShardIndex) -> Option<Permit> {
+    /// every policy that it may be under has to permit it. What is `left` over elsewhere counts.
+    fn permit(&self, row: &BlobRow, index: ShardIndex, left: &[SiteId]) -> Option<Permit> {
         let position = |at: usize| Some(self.fleet.by_id(*row.sites.get(at)?)?.0);
         let mut holders = SiteSet::EMPTY;
         for other in row.geometry.indices() {
@@ -214,6 +238,8 @@ impl Repairer {
             }
         }
         let all = position(index.get()).map_or(holders, |at| holders.with(at));
+        let left = left.iter().filter_map(|site| Some(self.fleet.by_id(*site)?.0));
+        let holders = left.fold(holders, SiteSet::with);
         let may_be_under = |policy: &&PlacementPolicy| {
             policy.geometry() == row.geometry && all.is_subset(policy.eligible())
         };

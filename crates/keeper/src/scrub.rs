@@ -16,7 +16,7 @@ use crate::rebuild::bit;
 use crate::throttle::Throttle;
 use futures::future;
 use havre_catalog::{BlobRow, BlobState, CatalogError, JobRow};
-use havre_codec::{BlobKeys, Layout};
+use havre_codec::{BlobKeys, Layout, SHARD_HEADER_BYTES, shard};
 use havre_model::ports::Ports;
 use havre_model::{BlobId, ShardIndex};
 use havre_sites::{Fleet, Guarded, Health, SiteErrorKind};
@@ -36,11 +36,11 @@ const JOB: &str = "scrub";
 /// How much of each shard is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Depth {
-    /// One chunk, at a random place: a shard that is gone is found at once, one that is damaged
-    /// somewhere in one of the next cycles.
+    /// One chunk, at a random place, the header with the first: a shard that is gone is found at
+    /// once, one that is damaged somewhere in one of the next cycles.
     #[default]
     Sample,
-    /// Every chunk.
+    /// Every chunk, and the header.
     Whole,
 }
 
@@ -224,7 +224,8 @@ async fn look(
             return (Found::Unanswered, read);
         }
         let end = stripes.end.min(first + window);
-        let start = layout.sealed_chunk_range(first).start;
+        // The header goes with the first stripe: a recovery needs it, and no read asks for it.
+        let start = if first == 0 { 0 } else { layout.sealed_chunk_range(first).start };
         let range = start..layout.sealed_chunk_range(end - 1).end;
         let mut bytes = match site.read(&row.name, range).await {
             Ok(bytes) => bytes,
@@ -234,6 +235,9 @@ async fn look(
             },
         };
         read += bytes.len() as u64;
+        if first == 0 && !is_header(&bytes, row, keys, index) {
+            return (Found::Bad, read);
+        }
         for stripe in first..end {
             let range = layout.sealed_chunk_range(stripe);
             let (Ok(from), Ok(to)) =
@@ -250,4 +254,11 @@ async fn look(
         first = end;
     }
     (Found::Good, read)
+}
+
+/// Whether the bytes begin with the header of this shard.
+fn is_header(bytes: &[u8], row: &BlobRow, keys: &BlobKeys, index: ShardIndex) -> bool {
+    let header = bytes.get(..SHARD_HEADER_BYTES).map(|it| shard::parse_header(it, row.blob()));
+    let header = header.and_then(Result::ok);
+    header.is_some_and(|header| header.index() == index && shard::verify_header(keys, &header))
 }

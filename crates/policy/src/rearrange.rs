@@ -1,7 +1,8 @@
 //! Where the shards of a stored blob should go when they may not stay where they are.
 //!
 //! **Invariant.** The places that are proposed keep the guarantee when all is done, and at every
-//! moment before: until a shard is deleted where it was, both sites count (I2).
+//! moment before: until a shard is deleted where it was, both sites count, and only who reaches both
+//! has one shard by that (I2).
 //!
 //! **Deliberately absent.** Copying and deleting shards: the keeper.
 //!
@@ -10,6 +11,7 @@
 use crate::search::{Found, choose};
 use crate::{Acknowledgement, Permit, PlaceError, PlacementPolicy};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use havre_model::{BlobId, ShardIndex, SiteSet};
 
 /// Partial placements visited for one blob.
@@ -97,28 +99,57 @@ impl PlacementPolicy {
         let Some(wanted) = self.choose_open(&order, open) else {
             return Err(self.no_placement(closed));
         };
-        let mut targets = order
-            .iter()
-            .copied()
-            .filter(|at| wanted.contains(*at) && !now.positions.contains(&Some(*at)));
-        let (mut permits, mut then, mut taken) = (Vec::new(), holders, SiteSet::EMPTY);
-        for index in self.geometry().indices() {
-            if now.positions[index.get()].is_some_and(|at| wanted.contains(at)) {
-                continue;
+        let is_free = |at: &usize| wanted.contains(*at) && !now.positions.contains(&Some(*at));
+        let mut targets: Vec<usize> = Vec::new();
+        for at in order.iter().copied().filter(is_free) {
+            // A ranking may name a site twice.
+            if !targets.contains(&at) {
+                targets.push(at);
             }
-            let Some(at) = targets.find(|at| !taken.contains(*at)) else {
-                return Err(self.no_placement(closed));
-            };
-            taken = taken.with(at);
-            then = then.with(at);
-            permits.push((index, at));
         }
+        let stays =
+            |index: &ShardIndex| now.positions[index.get()].is_some_and(|at| wanted.contains(at));
+        let moving: Vec<ShardIndex> = self.geometry().indices().filter(|it| !stays(it)).collect();
+        if targets.len() < moving.len() {
+            return Err(self.no_placement(closed));
+        }
+        let permits = self.pair(now, moving, targets);
+        let then = permits.iter().fold(holders, |sites, (_, at)| sites.with(*at));
         for (_, at) in &permits {
-            if let Some(error) = self.reads_with(then, *at) {
+            let copies =
+                permits.iter().filter_map(|(it, to)| Some((now.positions[it.get()]?, *to)));
+            if let Some(error) = self.reads_with_copies(then, *at, &copies.collect::<Vec<_>>()) {
                 return Err(error);
             }
         }
         Ok(permits.into_iter().map(|(index, at)| self.permit_at(at, blob, index)).collect())
+    }
+
+    /// Gives each shard that moves one of the sites, such that as many as possible move within the
+    /// reach of those who have them already: they learn nothing by that.
+    fn pair(
+        &self,
+        now: &Arrangement<'_>,
+        mut moving: Vec<ShardIndex>,
+        mut targets: Vec<usize>,
+    ) -> Vec<(ShardIndex, usize)> {
+        let shared = |index: ShardIndex, at: usize| {
+            let from = now.positions[index.get()];
+            let readers = self.widest(crate::Harm::Read);
+            let both = readers.filter(|(reach, _)| {
+                reach.contains(at) && from.is_some_and(|from| reach.contains(from))
+            });
+            both.count()
+        };
+        let mut pairs = Vec::with_capacity(moving.len());
+        while !moving.is_empty() {
+            let all = (0..moving.len()).flat_map(|it| (0..targets.len()).map(move |at| (it, at)));
+            let best = all.min_by_key(|(it, at)| Reverse(shared(moving[*it], targets[*at])));
+            let Some((it, at)) = best else { break };
+            pairs.push((moving.remove(it), targets.remove(at)));
+        }
+        pairs.sort_unstable_by_key(|(index, _)| index.get());
+        pairs
     }
 
     /// Places nearer to those that `order` has first, for the shards of a blob that lies as it may:
@@ -171,15 +202,29 @@ impl PlacementPolicy {
 
     /// The error, when a coalition that reaches the site could read what these sites hold.
     fn reads_with(&self, holders: SiteSet, position: usize) -> Option<PlaceError> {
+        self.reads_with_copies(holders, position, &[])
+    }
+
+    /// The same, where some sites hold copies of what others hold: two within one reach are one
+    /// shard.
+    fn reads_with_copies(
+        &self,
+        holders: SiteSet,
+        position: usize,
+        copies: &[(usize, usize)],
+    ) -> Option<PlaceError> {
         let mut readers = self.widest(crate::Harm::Read);
-        let data = self.geometry().data();
+        let shards = |reach: &SiteSet| {
+            let both = copies.iter().filter(|(a, b)| reach.contains(*a) && reach.contains(*b));
+            reach.intersection(holders).len() - both.count()
+        };
         let (reach, id) = readers.find(|(reach, _)| {
-            reach.contains(position) && reach.intersection(holders).len() >= data
+            reach.contains(position) && shards(reach) >= self.geometry().data()
         })?;
         Some(PlaceError::CouldRead {
             site: self.site_id(position),
             coalition: self.coalition(*id).label.clone(),
-            shards: reach.intersection(holders).len(),
+            shards: shards(reach),
         })
     }
 

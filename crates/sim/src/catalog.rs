@@ -63,6 +63,20 @@ impl Change {
         )
     }
 
+    /// Notes what happens to the places of shards.
+    fn tell(&self, ledger: &Ledger) {
+        match self {
+            Self::Intend(blob, sites) => {
+                ledger.note(format_args!("{blob}: shards are meant for {sites:?}"));
+            }
+            Self::Move(blob, moves) => ledger.note(format_args!("{blob}: moved {moves:?}")),
+            Self::Note(blob, _, stored, lost) => {
+                ledger.note(format_args!("{blob}: stored {stored:b}, lost {lost:b}"));
+            }
+            _ => {}
+        }
+    }
+
     async fn redo(self, catalog: &SqliteCatalog) -> Result<()> {
         match self {
             Self::Apply(pack) => catalog.apply(*pack).await,
@@ -113,6 +127,12 @@ impl Disk {
         }
         *disk.changes.lock() = changes[..kept].to_vec();
         (disk, changes.len() - kept)
+    }
+
+    /// The catalog itself, for whoever checks.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<SqliteCatalog> {
+        Arc::clone(&self.catalog)
     }
 
     /// The catalog as a process has it.
@@ -192,8 +212,10 @@ impl SimCatalog {
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let (catalog, changes) = (Arc::clone(&self.catalog), Arc::clone(&self.changes));
+        let ledger = self.ledger.clone();
         let job = async move {
             let result = work(catalog).await;
+            change.tell(&ledger);
             if result.is_ok() {
                 changes.lock().push(change);
             }

@@ -9,14 +9,15 @@
 
 use crate::client::{Client, Put, ReadFailure, Trouble, Wanted, key_of};
 use crate::history::Place;
-use crate::ledger::{Ledger, Rule, blobs_of};
+use crate::ledger::{Holding, Ledger, Rule, blobs_of};
 use crate::rng::Rng;
 use crate::site::SimSite;
 use crate::world::Oracle;
 use havre_catalog::{BlobState, Catalog};
 use havre_engine::{ListEntry, ListQuery};
-use havre_model::{BlobId, BlobName, ChainId};
-use havre_policy::{Acknowledgement, Harm};
+use havre_model::{BlobId, BlobName, ChainId, Geometry, SiteId, SiteSet};
+use havre_policy::{Acknowledgement, Arrangement, Harm};
+use havre_sites::Fleet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,12 +147,20 @@ impl Inspector {
     async fn check_writes(&mut self, bucket: usize) {
         // A pack that a start found at the end of a chain, which nobody acknowledged, stops writes
         // for as long as too few of the sites that have it are there.
-        if !self.client.engine.takes_writes() || !self.oracle.all_replayed_are_obtainable() {
+        if !self.client.engine.takes_writes() || !self.oracle.ends_can_be_settled() {
             return;
         }
-        let policy = &self.client.ledger.policies()[bucket];
-        let taking = self.oracle.taking().intersection(policy.eligible());
-        if policy.acknowledges(taking) != Acknowledgement::Within {
+        let setting = self.client.ledger.setting();
+        let policy = &setting.policies[bucket];
+        let open = policy.eligible().minus(self.oracle.closed());
+        let taking = self.oracle.taking().intersection(open);
+        // Where a blob needs every site that is open, some may miss theirs; where there is a
+        // choice, it falls on those that are well.
+        let suffices = match open.len() == policy.geometry().total() {
+            true => policy.acknowledges(taking) == Acknowledgement::Within,
+            false => policy.can_place_without(policy.eligible().minus(taking)),
+        };
+        if !suffices {
             return;
         }
         let place = Place { bucket, key: PROBE };
@@ -170,7 +179,7 @@ impl Inspector {
     }
 }
 
-/// Nothing that the catalog needs was ever deleted.
+/// Of nothing that the catalog needs the last copy of a shard was deleted.
 pub async fn check_needed(catalog: &dyn Catalog, ledger: &Ledger) {
     let mut after: Option<BlobId> = None;
     loop {
@@ -178,21 +187,26 @@ pub async fn check_needed(catalog: &dyn Catalog, ledger: &Ledger) {
         let Some(last) = page.last() else { return };
         after = Some(last.blob());
         for row in page.iter().filter(|row| row.state != BlobState::Garbage) {
-            let holding = ledger.holding(&row.name);
-            // A spoilt shard is no loss: one that is mended is deleted first.
-            let deleted = holding.deleted.minus(holding.damaged);
-            if !deleted.is_empty() {
-                let detail = format!("{} is needed and was deleted at {deleted:?}", row.name);
+            let gone = ledger.holding(&row.name).gone;
+            if !gone.is_empty() {
+                let detail = format!("{} is needed and its shards {gone:?} were deleted", row.name);
                 ledger.breach(Rule::NothingNeededIsCollected, detail);
             }
         }
     }
 }
 
+/// A site's position, and a shard that it holds.
+type Held = (usize, u8);
+
+/// What is not as it should be: the rule, and how it is broken.
+type Found = Vec<(Rule, String)>;
+
 /// With everybody well and collected, no site holds what nothing needs. Chains of packs from before
 /// a recovery are history, and not judged.
-pub async fn check_orphans(catalog: &dyn Catalog, sites: &[SimSite], ledger: &Ledger) {
-    let Ok(chains) = catalog.chains().await else { return };
+pub async fn check_orphans(catalog: &dyn Catalog, sites: &[SimSite]) -> Found {
+    let mut broken = Vec::new();
+    let Ok(chains) = catalog.chains().await else { return broken };
     let own = chains.iter().filter(|state| state.gateway.is_some()).map(|state| state.chain);
     let own: BTreeSet<ChainId> = own.collect();
     for (position, site) in sites.iter().enumerate() {
@@ -201,41 +215,116 @@ pub async fn check_orphans(catalog: &dyn Catalog, sites: &[SimSite], ledger: &Le
             if matches!(name, BlobName::Pack { chain, .. } if !own.contains(&chain)) {
                 continue;
             }
-            let Ok(row) = catalog.blob(name.blob()).await else { return };
+            let Ok(row) = catalog.blob(name.blob()).await else { return broken };
             if row.is_none_or(|row| row.state == BlobState::Garbage) {
                 let detail = format!("site {position} still holds {name}, which nothing needs");
-                ledger.breach(Rule::NoOrphanStays, detail);
+                broken.push((Rule::NoOrphanStays, detail));
+            }
+        }
+    }
+    broken
+}
+
+/// What the sites hold, by the headers in their files, under whatever name, is what they were sent;
+/// and what somebody else brought there makes no coalition that must not read reach `k`.
+pub fn check_contents(sites: &[SimSite], ledger: &Ledger) {
+    let mut brought: BTreeMap<(BlobId, (u8, u8)), Vec<Held>> = BTreeMap::new();
+    for (position, site) in sites.iter().enumerate() {
+        for (text, shard) in site.contents().shards() {
+            // The blob stands in bytes 16 to 32 of a shard's header.
+            let Some(id) = shard.get(16..32).and_then(|id| id.try_into().ok()) else { continue };
+            let blob = BlobId::from_bytes(id);
+            let Ok(header) = havre_codec::shard::parse_header(shard, blob) else { continue };
+            let index = header.index().raw();
+            let own = text.parse().map(|name: BlobName| ledger.holding(&name).ever);
+            let sent =
+                own.is_ok_and(|ever| ever.get(&position).is_some_and(|it| it.contains(&index)));
+            if !sent {
+                brought
+                    .entry((blob, header.geometry().into()))
+                    .or_default()
+                    .push((position, index));
+            }
+        }
+    }
+    let setting = ledger.setting();
+    for ((blob, (k, m)), shards) in brought {
+        let Ok(geometry) = Geometry::new(k, m) else { continue };
+        let held = ledger.holding_of(blob).held;
+        for reach in setting.reaches(geometry, Harm::Read) {
+            let sent = held.iter().flat_map(|(site, all)| all.iter().map(|index| (*site, *index)));
+            let within = sent.chain(shards.iter().copied()).filter(|(at, _)| reach.contains(*at));
+            let indices: BTreeSet<u8> = within.map(|(_, index)| index).collect();
+            if indices.len() >= geometry.data() {
+                let detail = format!("those who reach {reach:?} hold shards {indices:?} of {blob}");
+                ledger.breach(Rule::NoCoalitionHoldsK, detail);
             }
         }
     }
 }
 
-/// Which shards of which blobs the sites hold, by the headers in their files, under whatever name;
-/// and no coalition that must not read reaches `k` of any blob.
-pub fn check_contents(sites: &[SimSite], ledger: &Ledger) {
-    let mut held: BTreeMap<(BlobId, u8, u8), BTreeMap<u8, BTreeSet<usize>>> = BTreeMap::new();
-    for (position, site) in sites.iter().enumerate() {
-        for shard in site.contents().shards().values() {
-            // The blob stands in bytes 16 to 32 of a shard's header.
-            let Some(id) = shard.get(16..32).and_then(|id| id.try_into().ok()) else { continue };
-            let blob = BlobId::from_bytes(id);
-            let Ok(header) = havre_codec::shard::parse_header(shard, blob) else { continue };
-            let (k, m) = header.geometry().into();
-            let holders = held.entry((blob, k, m)).or_default();
-            holders.entry(header.index().raw()).or_default().insert(position);
-        }
-    }
-    for ((blob, k, m), shards) in held {
-        let policies = ledger.policies().iter();
-        let of_geometry = policies.filter(|policy| (k, m) == policy.geometry().into());
-        for coalition in of_geometry.flat_map(|policy| policy.coalitions()) {
-            let reached =
-                |sites: &&BTreeSet<usize>| sites.iter().any(|site| coalition.reach.contains(*site));
-            let count = shards.values().filter(reached).count();
-            if coalition.harm == Harm::Read && count >= usize::from(k) {
-                let detail = format!("{} holds {count} shards of {blob}", coalition.label);
-                ledger.breach(Rule::NoCoalitionHoldsK, detail);
+/// With everybody well, repaired, moved and collected: every shard that is needed is at the site
+/// where the catalog has it, by the facts of today, and nothing of its blob is anywhere else.
+pub async fn check_whole(
+    catalog: &dyn Catalog,
+    sites: &[SimSite],
+    ledger: &Ledger,
+    fleet: &Fleet,
+) -> Found {
+    let (mut broken, setting, mut after) = (Vec::new(), ledger.setting(), None);
+    let closed = fleet.closed();
+    let contents: Vec<_> = sites.iter().map(SimSite::contents).collect();
+    let (mut known, mut stuck) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        let Ok(page) = catalog.blobs(after, PAGE).await else { return broken };
+        let Some(last) = page.last() else { break };
+        after = Some(last.blob());
+        for row in page.iter().filter(|row| row.state != BlobState::Garbage) {
+            known.insert(row.name.to_string());
+            let at = |site: &SiteId| setting.facts.position(*site);
+            let positions: Vec<Option<usize>> = row.sites.iter().map(at).collect();
+            let now = Arrangement { positions: &positions, leftovers: SiteSet::EMPTY };
+            let policy = setting.policy_of(row.geometry);
+            // What no sound move brings where it may be, the keeper tells as stuck.
+            let moves =
+                policy.map(|it| it.rearrange(row.blob(), &now, closed, &fleet.placing(row.blob())));
+            if moves.is_some_and(|moves| moves.is_err()) {
+                stuck.insert(row.name.to_string());
+                continue;
+            }
+            let misplaced = policy.and_then(|it| it.misplaced(&now, closed));
+            let Holding { stored, damaged, .. } = ledger.holding(&row.name);
+            let mut wanted = row.geometry.indices().zip(&positions);
+            let there = wanted
+                .all(|(index, at)| at.is_some_and(|at| stored.get(&at) == Some(&index.raw())));
+            let name = row.name.to_string();
+            let holders = (0..sites.len()).filter(|at| contents[*at].shards().contains_key(&name));
+            let holders: SiteSet = holders.collect();
+            // Of a copy that was spoilt nobody can say what it is: it is left, and counted.
+            let strays = holders.minus(positions.iter().flatten().copied().collect());
+            let strays = strays.minus(damaged);
+            if !holders.intersection(damaged).is_empty() {
+                stuck.insert(name.clone());
+            }
+            if misplaced.is_some() || !there || row.state != BlobState::Whole || !strays.is_empty()
+            {
+                let detail = format!(
+                    "{name} is {:?} and {misplaced:?} at {positions:?}; sites {holders:?} have \
+                     it, of {stored:?}",
+                    row.state
+                );
+                broken.push((Rule::EverythingIsWhole, detail));
             }
         }
     }
+    for at in closed.iter() {
+        // Nor is anything known of packs that a recovery did not find.
+        let held = contents[at].shards().keys();
+        let left: Vec<_> = held.filter(|it| known.contains(*it) && !stuck.contains(*it)).collect();
+        if !left.is_empty() {
+            let detail = format!("site {at} is closed and still has {left:?}");
+            broken.push((Rule::ClosedSitesDrain, detail));
+        }
+    }
+    broken
 }

@@ -8,10 +8,13 @@
 //!
 //! **Crash.** It outlives every simulated process.
 
-use havre_catalog::AppliedPack;
-use havre_model::record::{Body, Part, Record};
-use havre_model::{BlobId, BlobName, Geometry, Seq, SiteSet};
-use havre_policy::{Acknowledgement, Harm, OnOutage, PlacementPolicy};
+use crate::facts::Setting;
+pub use crate::holding::Holding;
+use futures::FutureExt;
+use havre_catalog::{AppliedPack, BlobState, Catalog, SqliteCatalog};
+use havre_model::record::{Body, Excluded, Part, Record};
+use havre_model::{BlobId, BlobName, Geometry, Seq, ShardIndex, SiteId, SiteSet};
+use havre_policy::{Acknowledgement, Harm, OnOutage};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,11 +30,21 @@ pub enum Rule {
     /// Operations on one key happen in one order, each between its begin and its end; a write that
     /// was not acknowledged is wholly there or wholly not.
     Linearizable,
-    /// No coalition that must not read ever holds `k` shards of a blob (I2).
+    /// No coalition that must not read comes to hold `k` shards of a blob, by a write, a repair or a
+    /// move, and by the facts that whoever sends the shard was started with (I2).
     NoCoalitionHoldsK,
     /// When a write is acknowledged, `k` shards are stored outside every coalition that must not
     /// cut off (I1).
     AcknowledgedWithinGuarantee,
+    /// From then on it is so at every moment, whatever is moved, repaired and collected (I1).
+    StaysWithinGuarantee,
+    /// Once an exclusion was answered, no shard is sent to its sites, by whatever process (I29).
+    ClosedSitesGetNothing,
+    /// Once all sites are well, closed sites are left without a shard.
+    ClosedSitesDrain,
+    /// Once all sites are well, every shard that is needed is where it may be, and no other is
+    /// anywhere.
+    EverythingIsWhole,
     /// Nothing that a record needs is deleted (I6).
     NothingNeededIsCollected,
     /// Once all sites are well, garbage collection leaves no shard that nothing needs.
@@ -53,6 +66,8 @@ impl Rule {
             Self::AcknowledgedIsReadable
                 | Self::Linearizable
                 | Self::NoOrphanStays
+                | Self::ClosedSitesDrain
+                | Self::EverythingIsWhole
                 | Self::Available
         )
     }
@@ -73,66 +88,77 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What is known of a blob's shards.
-#[derive(Clone, Debug, Default)]
-pub struct Holding {
-    /// By the headers of its shards.
-    pub geometry: Option<Geometry>,
-    /// Sites that ever saw a byte of a shard of it.
-    pub ever: SiteSet,
-    /// Sites that said that they stored it.
-    pub confirmed: SiteSet,
-    /// Sites that deleted it.
-    pub deleted: SiteSet,
-    /// Sites that hold other bytes than they were given.
-    pub damaged: SiteSet,
-    /// Which shards each site was ever sent.
-    pub indices: BTreeMap<usize, BTreeSet<u8>>,
-}
-
-impl Holding {
-    /// How many different shards these sites have.
-    #[must_use]
-    pub fn shards_at(&self, sites: SiteSet) -> usize {
-        let held = self.indices.iter().filter(|(site, _)| sites.contains(**site));
-        held.flat_map(|(_, indices)| indices).collect::<BTreeSet<_>>().len()
-    }
+/// Whether an exclusion is in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Force {
+    /// It was answered.
+    Certain,
+    /// It was asked for, or ended, and nobody heard the answer.
+    Doubtful,
 }
 
 #[derive(Default)]
 struct Inner {
     blobs: BTreeMap<BlobName, Holding>,
+    settings: Vec<Arc<Setting>>,
     acknowledged: BTreeSet<BlobName>,
     below: BTreeSet<BlobName>,
     replayed: BTreeSet<BlobName>,
+    /// Who was excluded: whether an answer said so, or it may be.
+    exclusions: BTreeMap<Excluded, Force>,
+    /// Counts what is sent and what is deleted.
+    moments: u64,
+    /// What the catalog's disk has now.
+    catalog: Option<Arc<SqliteCatalog>>,
+    /// The reach of the coalition whose sites lie and lose.
+    hostile: Option<SiteSet>,
+    checks: u64,
     violations: Vec<Violation>,
     is_beyond: bool,
+    notes: Option<Notes>,
 }
 
 /// The ledger of a run. Clones share it.
 #[derive(Clone)]
 pub struct Ledger {
     inner: Arc<Mutex<Inner>>,
-    policies: Arc<Vec<PlacementPolicy>>,
+}
+
+/// Notes what is broken.
+pub type Notes = Box<dyn Fn(fmt::Arguments<'_>) + Send>;
+
+/// A shard on its way to a site: by whom it was sent, and when.
+#[derive(Clone)]
+pub struct Sent {
+    /// What the sender's process was started with.
+    pub setting: Arc<Setting>,
+    /// See [`Ledger::moment`].
+    pub moment: u64,
 }
 
 impl Ledger {
-    /// An empty ledger under these policies, whose geometries differ.
+    /// An empty ledger.
     #[must_use]
-    pub fn new(policies: Vec<PlacementPolicy>) -> Self {
-        Self { inner: Arc::default(), policies: Arc::new(policies) }
+    pub fn new(setting: Arc<Setting>, notes: Notes) -> Self {
+        let inner = Inner { settings: vec![setting], notes: Some(notes), ..Inner::default() };
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// The policies.
+    /// The facts and policies in force: those of the gateway that runs, or of the next one.
     #[must_use]
-    pub fn policies(&self) -> &[PlacementPolicy] {
-        &self.policies
+    pub fn setting(&self) -> Arc<Setting> {
+        let inner = self.inner.lock();
+        Arc::clone(inner.settings.last().expect("there is a first"))
     }
 
-    /// The policy of a blob, by its geometry.
-    #[must_use]
-    pub fn policy_of(&self, geometry: Geometry) -> Option<&PlacementPolicy> {
-        self.policies.iter().find(|policy| policy.geometry() == geometry)
+    /// From now on other facts are in force.
+    pub fn change_setting(&self, setting: Arc<Setting>) {
+        self.inner.lock().settings.push(setting);
+    }
+
+    /// The catalog's disk is this one.
+    pub fn watch(&self, catalog: Arc<SqliteCatalog>) {
+        self.inner.lock().catalog = Some(catalog);
     }
 
     /// From now on the sites do more than the guarantee allows for.
@@ -140,12 +166,21 @@ impl Ledger {
         self.inner.lock().is_beyond = true;
     }
 
+    /// Sites within this reach lie and lose: nothing counts on them.
+    pub fn distrust(&self, reach: SiteSet) {
+        self.inner.lock().hostile = Some(reach);
+    }
+
+    /// Notes an event.
+    pub fn note(&self, text: fmt::Arguments<'_>) {
+        if let Some(note) = &self.inner.lock().notes {
+            note(text);
+        }
+    }
+
     /// Notes a broken rule.
     pub fn breach(&self, rule: Rule, detail: String) {
-        let mut inner = self.inner.lock();
-        if rule.holds_always() || !inner.is_beyond {
-            inner.violations.push(Violation { rule, detail });
-        }
+        self.inner.lock().breach(rule, detail);
     }
 
     /// The rules broken so far.
@@ -154,63 +189,139 @@ impl Ledger {
         self.inner.lock().violations.clone()
     }
 
-    /// A site sees the first bytes of a shard.
-    pub fn seen(&self, name: BlobName, site: usize, shard: &[u8]) {
-        let header = havre_codec::shard::parse_header(shard, name.blob());
-        let mut inner = self.inner.lock();
-        let holding = inner.blobs.entry(name).or_default();
-        holding.ever = holding.ever.with(site);
-        let Ok(header) = header else {
-            let detail = format!("site {site} was sent a shard of {name} without a header");
-            return inner.violations.push(Violation { rule: Rule::NamesAreUsedOnce, detail });
-        };
-        holding.geometry = Some(header.geometry());
-        holding.indices.entry(site).or_default().insert(header.index().raw());
-        let holding = holding.clone();
-        drop(inner);
-        self.check_coalitions(name, header.geometry(), &holding);
+    /// How often a blob's shards were held against its guarantee.
+    #[must_use]
+    pub fn checks(&self) -> u64 {
+        self.inner.lock().checks
     }
 
-    /// Whether a coalition that must not read was ever sent `k` different shards.
-    fn check_coalitions(&self, name: BlobName, geometry: Geometry, holding: &Holding) {
-        let Some(policy) = self.policy_of(geometry) else { return };
-        let readers = policy.coalitions().iter().filter(|it| it.harm == Harm::Read);
-        for coalition in readers {
-            if holding.shards_at(coalition.reach) >= geometry.data() {
-                let (label, sent) = (&coalition.label, &holding.indices);
-                let detail = format!("{label} was sent k shards of {name} ({sent:?})");
-                self.breach(Rule::NoCoalitionHoldsK, detail);
+    /// The next moment: what was sent before a deletion is told from what was sent after it.
+    #[must_use]
+    pub fn moment(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.moments += 1;
+        inner.moments
+    }
+
+    /// A site sees the first bytes of a shard; which one it is.
+    pub fn seen(&self, name: BlobName, site: usize, shard: &[u8], sent: &Sent) -> Option<u8> {
+        let header = havre_codec::shard::parse_header(shard, name.blob());
+        let mut inner = self.inner.lock();
+        let Ok(header) = header else {
+            let detail = format!("site {site} was sent a shard of {name} without a header");
+            inner.breach(Rule::NamesAreUsedOnce, detail);
+            return None;
+        };
+        let (geometry, index) = (header.geometry(), header.index().raw());
+        let holding = inner.blobs.entry(name).or_default();
+        holding.geometry = Some(geometry);
+        let before = holding.held.clone();
+        holding.seen(site, index, sent.moment);
+        let holding = holding.clone();
+        inner.checks += 1;
+        // By the facts that the sender was started with; and a coalition that does not come to hold
+        // more by this shard does not come to `k` by it.
+        for reach in sent.setting.reaches(geometry, Harm::Read) {
+            let new = !before
+                .iter()
+                .any(|(site, indices)| reach.contains(*site) && indices.contains(&index));
+            let within = holding.held_within(reach);
+            if new && within.contains(&index) && within.len() >= geometry.data() {
+                let held = &holding.held;
+                let detail = format!(
+                    "those who reach {reach:?} come to hold k shards of {name} by shard {index} at \
+                     site {site}: {held:?}"
+                );
+                inner.breach(Rule::NoCoalitionHoldsK, detail);
+            }
+        }
+        Some(index)
+    }
+
+    /// A site says that it stored a shard.
+    pub fn confirmed(&self, name: BlobName, site: usize, index: u8) {
+        let mut inner = self.inner.lock();
+        inner.blobs.entry(name).or_default().confirm(site, index);
+        inner.promote(name);
+    }
+
+    /// A hostile site says that it stored a shard.
+    pub fn claimed(&self, name: BlobName, site: usize) {
+        self.inner.lock().blobs.entry(name).or_default().claim(site);
+    }
+
+    /// The catalog is lost: what hostile sites hold of what was written before, only they know. A
+    /// site that denies it may get another shard of the blob (`docs/INVARIANTS.md`, I2).
+    pub fn lose_catalog(&self) {
+        let mut inner = self.inner.lock();
+        let Some(hostile) = inner.hostile else { return };
+        for holding in inner.blobs.values_mut() {
+            holding.deny(hostile);
+        }
+    }
+
+    /// Somebody asks a site to delete a shard. What the catalog calls garbage by then, nothing
+    /// needs.
+    pub fn deleting(&self, name: BlobName, site: SiteId) {
+        let catalog = self.inner.lock().catalog.clone();
+        let row = catalog.and_then(|catalog| catalog.blob(name.blob()).now_or_never());
+        let Some(Ok(Some(row))) = row else { return };
+        let mut inner = self.inner.lock();
+        let holding = inner.blobs.entry(name).or_default();
+        match row.state {
+            BlobState::Garbage => holding.is_released = true,
+            _ => {
+                let mut places = row.geometry.indices().zip(&row.sites);
+                let is_here = |(index, at): (ShardIndex, &SiteId)| {
+                    *at == site && row.stored & 1 << index.get() != 0
+                };
+                holding.is_needed = places.any(is_here);
             }
         }
     }
 
-    /// A site says that it stored a shard.
-    pub fn confirmed(&self, name: BlobName, site: usize) {
+    /// A site that lost power has this shard still, or again.
+    pub fn survived(&self, name: BlobName, site: usize, index: u8) {
         let mut inner = self.inner.lock();
-        let holding = inner.blobs.entry(name).or_default();
-        holding.confirmed = holding.confirmed.with(site);
-        // A spoilt shard was replaced.
-        holding.deleted = holding.deleted.minus(SiteSet::EMPTY.with(site));
+        inner.blobs.entry(name).or_default().stored.insert(site, index);
     }
 
-    /// A site deletes a shard.
+    /// A site carries out a deletion.
     pub fn deleted(&self, name: BlobName, site: usize) {
         let mut inner = self.inner.lock();
-        let holding = inner.blobs.entry(name).or_default();
-        holding.deleted = holding.deleted.with(site);
+        inner.moments += 1;
+        let now = inner.moments;
+        inner.blobs.entry(name).or_default().delete(site, now);
+        inner.check_standing(name);
     }
 
     /// A site's bytes are no longer what they were.
     pub fn damaged(&self, name: BlobName, site: usize) {
         let mut inner = self.inner.lock();
-        let holding = inner.blobs.entry(name).or_default();
-        holding.damaged = holding.damaged.with(site);
+        inner.blobs.entry(name).or_default().damage(site);
+        inner.check_standing(name);
     }
 
     /// A blob's shards.
     #[must_use]
     pub fn holding(&self, name: &BlobName) -> Holding {
         self.inner.lock().blobs.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The shards of the blob of this id.
+    #[must_use]
+    pub fn holding_of(&self, blob: BlobId) -> Holding {
+        let inner = self.inner.lock();
+        let found = inner.blobs.iter().find(|(name, _)| name.blob() == blob);
+        found.map(|(_, holding)| holding.clone()).unwrap_or_default()
+    }
+
+    /// Every blob that was acknowledged and is needed, as far as is known.
+    #[must_use]
+    pub fn needed(&self) -> Vec<BlobName> {
+        let inner = self.inner.lock();
+        let needed = inner.blobs.iter().filter(|(_, it)| it.promised.is_some() && !it.is_released);
+        needed.map(|(name, _)| *name).collect()
     }
 
     /// The packs that were acknowledged within their guarantee.
@@ -234,16 +345,26 @@ impl Ledger {
     /// The catalog is about to apply a pack. While the gateway runs, its writes are acknowledged
     /// next.
     pub fn applied(&self, pack: &AppliedPack) {
+        let mut inner = self.inner.lock();
         // A replay cannot tell what is settled.
         if pack.settled == Seq::default() {
-            self.inner.lock().replayed.insert(pack.pack.name);
+            inner.replayed.insert(pack.pack.name);
             return;
         }
+        let setting = inner.settings.last().cloned().expect("there is a first");
         let blobs = std::iter::once((pack.pack.name, pack.pack.geometry)).chain(extents(pack));
         for (name, geometry) in blobs {
-            let Some(policy) = self.policy_of(geometry) else { continue };
-            let confirmed = self.holding(&name).confirmed;
+            let Some(policy) = setting.policy_of(geometry) else { continue };
+            let holding = inner.blobs.entry(name).or_default();
+            let confirmed = holding.confirmed;
             let verdict = policy.acknowledges(confirmed);
+            // Parts of an upload were acknowledged before, by the facts of then.
+            if holding.promised.is_none() {
+                holding.promised = Some(setting.number);
+                holding.is_below = verdict != Acknowledgement::Within;
+            } else if matches!(name, BlobName::Extent(_)) {
+                continue;
+            }
             // Parts of an upload were marked when they were acknowledged, not when it is completed.
             let is_marked = pack.below_guarantee || matches!(name, BlobName::Extent(_));
             let allowed = match verdict {
@@ -257,14 +378,108 @@ impl Ledger {
                 let detail = format!(
                     "{name} is acknowledged with shards confirmed by {confirmed:?}: {verdict:?}"
                 );
-                self.breach(Rule::AcknowledgedWithinGuarantee, detail);
+                inner.breach(Rule::AcknowledgedWithinGuarantee, detail);
             }
+            inner.check_standing(name);
         }
-        let mut inner = self.inner.lock();
         match pack.below_guarantee {
             true => inner.below.insert(pack.pack.name),
             false => inner.acknowledged.insert(pack.pack.name),
         };
+    }
+
+    /// Somebody is about to be excluded; whether that is new.
+    #[must_use]
+    pub fn excluding(&self, subject: &Excluded) -> bool {
+        let mut inner = self.inner.lock();
+        let is_new = !inner.exclusions.contains_key(subject);
+        if is_new {
+            inner.exclusions.insert(subject.clone(), Force::Doubtful);
+        }
+        is_new
+    }
+
+    /// An exclusion was answered: no shard goes to its sites from now on.
+    pub fn excluded(&self, subject: Excluded) {
+        self.inner.lock().exclusions.insert(subject, Force::Certain);
+    }
+
+    /// Somebody may be admitted again from now on.
+    pub fn admitting(&self, subject: &Excluded) {
+        self.inner.lock().exclusions.insert(subject.clone(), Force::Doubtful);
+    }
+
+    /// Somebody is not excluded.
+    pub fn admitted(&self, subject: &Excluded) {
+        self.inner.lock().exclusions.remove(subject);
+    }
+
+    /// Who is excluded, or may be.
+    #[must_use]
+    pub fn exclusions(&self) -> Vec<Excluded> {
+        self.inner.lock().exclusions.keys().cloned().collect()
+    }
+
+    /// The sites that must get no new shard, by these facts.
+    #[must_use]
+    pub fn closed(&self, setting: &Setting) -> SiteSet {
+        let inner = self.inner.lock();
+        let certain = inner.exclusions.iter().filter(|(_, force)| **force == Force::Certain);
+        let reaches = certain.filter_map(|(subject, _)| setting.reach(subject));
+        reaches.fold(SiteSet::EMPTY, SiteSet::union)
+    }
+}
+
+impl Inner {
+    fn breach(&mut self, rule: Rule, detail: String) {
+        if let Some(note) = &self.notes {
+            note(format_args!("BREACH of {rule:?}: {detail}"));
+        }
+        if rule.holds_always() || !self.is_beyond {
+            self.violations.push(Violation { rule, detail });
+        }
+    }
+
+    /// Whether the blob decodes after the loss of any coalition, by the facts of its
+    /// acknowledgement or by others since: a blob that lies as facts of before allowed is moved.
+    /// Where sites are hostile, those are the loss.
+    fn stands(&self, holding: &Holding) -> bool {
+        let (Some(geometry), Some(promised)) = (holding.geometry, holding.promised) else {
+            return true;
+        };
+        let survives =
+            |reach: SiteSet| holding.stored_at(|site| !reach.contains(site)) >= geometry.data();
+        match self.hostile {
+            Some(reach) => survives(reach),
+            None => self.settings[promised..]
+                .iter()
+                .any(|setting| setting.reaches(geometry, Harm::CutOff).all(survives)),
+        }
+    }
+
+    /// What lost a shard, or is acknowledged, is still within its guarantee.
+    fn check_standing(&mut self, name: BlobName) {
+        self.checks += 1;
+        let Some(holding) = self.blobs.get(&name) else { return };
+        if holding.promised.is_none() || holding.is_below || holding.is_released {
+            return;
+        }
+        if !self.stands(holding) {
+            let detail = format!(
+                "{name}, promised by setting {:?}, is left with {:?} of {:?}",
+                holding.promised, holding.stored, holding.geometry
+            );
+            self.breach(Rule::StaysWithinGuarantee, detail);
+        }
+    }
+
+    /// What was acknowledged below its guarantee and is within it by now has to stay there.
+    fn promote(&mut self, name: BlobName) {
+        let Some(holding) = self.blobs.get(&name) else { return };
+        if holding.is_below && self.stands(holding) {
+            let holding = self.blobs.get_mut(&name).expect("it was there");
+            holding.is_below = false;
+        }
     }
 }
 

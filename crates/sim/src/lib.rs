@@ -17,8 +17,11 @@
 pub mod catalog;
 pub mod client;
 pub mod executor;
+pub mod facts;
 pub mod history;
+pub mod holding;
 pub mod inspect;
+pub mod keeper;
 pub mod ledger;
 pub mod lie;
 pub mod linear;
@@ -32,10 +35,11 @@ pub mod world;
 
 /// The command that plays a seed again, and prints every event.
 #[must_use]
-pub fn command(seed: u64, steps: u64) -> String {
+pub fn command(seed: u64, steps: u64, measures: bool) -> String {
     let steps = match steps {
         scenario::STEPS => String::new(),
         other => format!(" --steps {other}"),
     };
-    format!("cargo xtask sim --seed {seed}{steps} --trace --log")
+    let measures = if measures { " --measures" } else { "" };
+    format!("cargo xtask sim --seed {seed}{steps}{measures} --trace --log")
 }

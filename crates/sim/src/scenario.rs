@@ -10,17 +10,22 @@
 
 use crate::client::{Client, Put, Trouble, Wanted};
 use crate::executor::TaskId;
+use crate::facts::Layout;
 use crate::history::Place;
-use crate::inspect::{Inspector, KEYS, check_contents, check_needed, check_orphans};
+use crate::inspect::{Inspector, KEYS, check_contents};
+use crate::keeper::Work;
 use crate::ledger::{Rule, Violation};
 use crate::linear;
 use crate::rng::Rng;
 use crate::site::{Drops, Weather};
-use crate::world::{Layout, PATIENCE, TURNS_MAX, World, is_too_many};
+use crate::world::{PATIENCE, TURNS_MAX, World, is_too_many};
 use havre_engine::StartError;
 use havre_model::SiteSet;
 use havre_policy::Harm;
 use std::time::Duration;
+
+mod ending;
+mod measures;
 
 /// Events of a run, unless it is told otherwise.
 pub const STEPS: u64 = 200;
@@ -34,6 +39,8 @@ pub struct Options {
     pub steps: u64,
     /// Whether the trace goes to standard error.
     pub prints: bool,
+    /// Whether measures are taken, too: exclusions, cuts, changed facts, repairs, moves and scrubs.
+    pub measures: bool,
     /// What is broken on purpose.
     pub sabotage: Sabotage,
 }
@@ -53,6 +60,12 @@ pub enum Sabotage {
     Leak,
     /// Clients remember other bytes than they wrote.
     Misremember,
+    /// A shard that moves is deleted where it was before it is stored where it goes.
+    DeleteFirst,
+    /// Gateways close other sites than those that are excluded.
+    IgnoreExclusions,
+    /// The keeper moves and repairs by policies without a guarantee.
+    ForgetGuarantee,
 }
 
 /// What a run did.
@@ -64,6 +77,10 @@ pub struct Report {
     pub lines: u64,
     /// The last of them.
     pub tail: Vec<String>,
+    /// Events of the scenario that were played.
+    pub steps: u64,
+    /// Times that a blob's shards were held against its guarantee.
+    pub checks: u64,
     /// Operations of clients.
     pub operations: usize,
     /// Gateways killed.
@@ -72,6 +89,14 @@ pub struct Report {
     pub recoveries: u64,
     /// Garbage collections.
     pub collections: u64,
+    /// Passes of repair, relocation and scrub.
+    pub passes: u64,
+    /// Exclusions and admissions that were asked for.
+    pub exclusions: u64,
+    /// Times that the gateway started with other facts.
+    pub facts: u64,
+    /// Parties that were cut off for a while.
+    pub cuts: u64,
     /// Times that everything was looked at.
     pub inspections: u64,
     /// Packs acknowledged.
@@ -105,7 +130,10 @@ struct Scenario {
     hostile: SiteSet,
     clients: Vec<TaskId>,
     clients_max: usize,
-    collection: Option<TaskId>,
+    /// What the keeper is at.
+    works: Vec<(Work, TaskId)>,
+    /// An exclusion or admission that was asked for.
+    measure: Option<TaskId>,
     report: Report,
 }
 
@@ -113,12 +141,20 @@ struct Scenario {
 #[must_use]
 pub fn run(options: Options) -> Report {
     let mut rng = Rng::new(options.seed ^ 0x5eed);
-    let layout =
-        *rng.pick(&[Layout::Six, Layout::Six, Layout::Thrifty, Layout::Degrading, Layout::Eight]);
+    let layout = *rng.pick(&[
+        Layout::Six,
+        Layout::Thrifty,
+        Layout::Degrading,
+        Layout::Eight,
+        Layout::Nine,
+        Layout::Nine,
+        Layout::Ten,
+        Layout::Ten,
+    ]);
     let world = World::new(options.seed, layout, options.prints);
     let clients_max = 1 + rng.index(8);
     let report = Report::default();
-    let (clients, collection, hostile) = (Vec::new(), None, SiteSet::EMPTY);
+    let (clients, works, hostile) = (Vec::new(), Vec::new(), SiteSet::EMPTY);
     let climate = Climate::Stormy;
     let mut scenario = Scenario {
         world,
@@ -128,7 +164,8 @@ pub fn run(options: Options) -> Report {
         hostile,
         clients,
         clients_max,
-        collection,
+        works,
+        measure: None,
         report,
     };
     scenario.world.note(format_args!("{options:?} {layout:?}"));
@@ -139,6 +176,8 @@ pub fn run(options: Options) -> Report {
 impl Scenario {
     fn play(&mut self) {
         self.choose_climate();
+        self.world.ignores_exclusions = self.options.sabotage == Sabotage::IgnoreExclusions;
+        self.world.forgets_guarantee = self.options.sabotage == Sabotage::ForgetGuarantee;
         self.begin();
         for step in 0..self.options.steps {
             if self.is_broken() {
@@ -147,6 +186,7 @@ impl Scenario {
             if step == self.options.steps / 3 {
                 self.sabotage();
             }
+            self.report.steps += 1;
             self.step();
             let turns = self.rng.below(80);
             self.world.executor.run_turns(turns);
@@ -159,6 +199,7 @@ impl Scenario {
     fn finish(self) -> Report {
         let Self { world, mut report, .. } = self;
         report.violations = world.ledger.violations();
+        report.checks = world.ledger.checks();
         report.hash = world.trace.hash();
         report.lines = world.trace.lines();
         report.tail = world.trace.tail();
@@ -182,6 +223,7 @@ impl Scenario {
             let coalition = self.coalition();
             let rng = &mut self.rng;
             self.hostile = coalition.iter().filter(|_| rng.chance(700)).collect();
+            self.world.ledger.distrust(coalition);
             self.climate = match self.rng.chance(250) {
                 true => Climate::Beyond,
                 false => Climate::Hostile(coalition),
@@ -198,9 +240,9 @@ impl Scenario {
         if let Climate::Hostile(reach) = self.climate {
             return reach;
         }
-        let policy = &self.world.ledger.policies()[0];
-        let cutters = policy.coalitions().iter().filter(|it| it.harm == Harm::CutOff);
-        let reaches: Vec<SiteSet> = cutters.map(|it| it.reach).collect();
+        let setting = self.world.ledger.setting();
+        let geometry = setting.policies[0].geometry();
+        let reaches: Vec<SiteSet> = setting.reaches(geometry, Harm::CutOff).collect();
         *self.rng.pick(&reaches)
     }
 
@@ -223,7 +265,15 @@ impl Scenario {
 
     fn sabotage(&mut self) {
         match self.options.sabotage {
-            Sabotage::Nothing | Sabotage::CollectAll => {}
+            Sabotage::Nothing
+            | Sabotage::CollectAll
+            | Sabotage::IgnoreExclusions
+            | Sabotage::ForgetGuarantee => {}
+            Sabotage::DeleteFirst => {
+                for site in &self.world.sites {
+                    site.rob(self.world.sites.clone());
+                }
+            }
             Sabotage::DropAcknowledged | Sabotage::ConfirmEarly => {
                 let drops = match self.options.sabotage {
                     Sabotage::ConfirmEarly => Drops::Early,
@@ -254,17 +304,21 @@ impl Scenario {
 
     fn step(&mut self) {
         match self.rng.below(1000) {
-            0..640 => self.operate(),
-            640..730 => {
+            805..920 if !self.options.measures => self.operate(),
+            0..570 => self.operate(),
+            570..660 => {
                 let time = self.rng.micros(1, 4_000_000);
                 self.world.executor.run_for(time);
             }
-            730..810 => self.change_weather(),
-            810..840 => self.crash_sites(),
-            840..875 => self.kill(),
-            875..910 => self.collect(),
-            910..930 => self.cancel(),
-            930..950 => self.rot(),
+            660..730 => self.change_weather(),
+            730..755 => self.crash_sites(),
+            755..785 => self.kill(),
+            785..805 => self.collect(),
+            805..865 => self.keep(),
+            865..905 => self.exclude_or_admit(),
+            905..920 => self.cut(),
+            920..935 => self.cancel(),
+            935..955 => self.rot(),
             _ => self.inspect(),
         }
         self.world.caught_up();
@@ -369,39 +423,13 @@ impl Scenario {
         }
     }
 
-    fn collect(&mut self) {
-        let is_running = |task| self.world.executor.is_running(task);
-        if self.collection.is_some_and(is_running) {
-            return;
-        }
-        let takes_all = self.options.sabotage == Sabotage::CollectAll;
-        let (Some(collector), Some(client), Some(gateway)) =
-            (self.world.collector(takes_all), self.world.client(), &self.world.gateway)
-        else {
-            return;
-        };
-        self.report.collections += 1;
-        let catalog = gateway.catalog.clone();
-        let work = async move {
-            // As the gateway does: what is needed is known only when every acknowledged pack is,
-            // and no other can turn up.
-            if !client.engine.fence().await {
-                return client.note(format_args!("no collection now"));
-            }
-            client.note(format_args!("a collection begins"));
-            let report = collector.collect().await;
-            client.note(format_args!("collected: {report:?}"));
-            check_needed(&*catalog, &client.ledger).await;
-        };
-        self.collection = Some(self.world.executor.spawn(gateway.group, Box::pin(work)));
-    }
-
     /// The gateway dies, and perhaps its disk; then it starts again.
     fn kill(&mut self) {
         self.report.kills += 1;
         self.world.kill();
         self.clients.clear();
-        self.collection = None;
+        self.works.clear();
+        self.change_facts();
         match self.rng.below(100) {
             0..50 => {}
             _ if !self.world.degrades() && !self.world.oracle().all_replayed_are_settled() => {}
@@ -485,7 +513,8 @@ impl Scenario {
     /// A blank machine, and just `k` sites.
     fn recover(&mut self) {
         self.world.lose_catalog();
-        let data = self.world.ledger.policies().iter().map(|it| it.geometry().data()).max();
+        let setting = self.world.ledger.setting();
+        let data = setting.policies.iter().map(|it| it.geometry().data()).max();
         let mut up: Vec<usize> = (0..self.world.sites.len()).collect();
         while up.len() > data.unwrap_or(0) {
             let at = self.rng.index(up.len());
@@ -525,7 +554,22 @@ impl Scenario {
         let look = move |client: Client| Inspector { client, catalog, oracle, rng }.inspect();
         self.world.act("an inspection", look);
         check_contents(&self.world.sites, &self.world.ledger);
+        self.check_closed();
         self.check_order();
+    }
+
+    /// What was excluded is closed, in this process and after a recovery.
+    fn check_closed(&self) {
+        let Some(gateway) = &self.world.gateway else { return };
+        let (ledger, closed) = (&self.world.ledger, gateway.fleet.closed());
+        let wanted = ledger.closed(&ledger.setting());
+        if gateway.engine.takes_writes()
+            && !wanted.is_subset(closed)
+            && !self.world.ignores_exclusions
+        {
+            let detail = format!("{wanted:?} are excluded and {closed:?} are closed");
+            self.world.breach(Rule::ClosedSitesGetNothing, detail);
+        }
     }
 
     fn check_order(&self) {
@@ -549,57 +593,6 @@ impl Scenario {
             self.world.breach(Rule::Available, detail);
         }
         self.world.caught_up();
-    }
-
-    /// Everybody gets well: all is there, nothing else is; and a blank machine finds it again,
-    /// whichever coalition is away at first, and whichever is away afterwards.
-    fn end(&mut self) {
-        self.world.heal();
-        if self.world.gateway.is_none() {
-            self.start();
-        }
-        self.world.executor.run_for(Duration::from_secs(120));
-        self.inspect();
-        for _ in 0..2 {
-            self.collect();
-            let executor = self.world.executor.clone();
-            let ended = || self.collection.is_none_or(|task| !executor.is_running(task));
-            if !executor.run_until(PATIENCE, TURNS_MAX, ended) {
-                return self.world.breach(Rule::Available, "a collection does not end".to_owned());
-            }
-            // Packs that were given up are deleted beside it.
-            self.world.executor.run_for(Duration::from_secs(75));
-        }
-        let sites = self.world.sites.clone();
-        let Some(gateway) = &self.world.gateway else { return };
-        let catalog = gateway.catalog.clone();
-        self.world.act("looking for orphans", |client| async move {
-            check_orphans(&*catalog, &sites, &client.ledger).await;
-        });
-        for lose in [true, false, true] {
-            if self.is_broken() {
-                return;
-            }
-            self.cut_off(lose && !self.world.degrades());
-        }
-    }
-
-    /// A coalition cuts the gateway off, and perhaps the catalog is lost, too.
-    fn cut_off(&mut self, lose: bool) {
-        let lose = lose && self.world.oracle().all_replayed_are_settled();
-        self.world.heal();
-        self.world.executor.run_for(Duration::from_secs(75));
-        for at in self.coalition().iter() {
-            self.world.sites[at].set_weather(Weather::Down);
-        }
-        if lose {
-            self.world.kill();
-            self.world.lose_catalog();
-            self.start();
-        }
-        if !self.is_broken() {
-            self.inspect();
-        }
     }
 }
 

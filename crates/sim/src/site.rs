@@ -10,7 +10,8 @@
 //! of a moment ago may come undone. It outlives every gateway.
 
 use crate::executor::{Executor, Group};
-use crate::ledger::{Ledger, Rule};
+use crate::facts::Setting;
+use crate::ledger::{Ledger, Rule, Sent};
 use crate::lie::{Lie, invent};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -21,9 +22,9 @@ use futures::future::BoxFuture;
 use havre_model::{BlobName, SiteId};
 use havre_policy::Permit;
 use havre_sites::memory::{MemorySite, MemorySnapshot};
-use havre_sites::{Operation, ShardWriter, Site, SiteError, SiteErrorKind, SitePage};
+use havre_sites::{Operation, ShardWriter, Site, SiteError, SiteErrorKind, SiteLimits, SitePage};
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,16 @@ struct State {
     unsynced: BTreeSet<BlobName>,
     undeletes: VecDeque<(Duration, BlobName, Bytes)>,
     first: Option<BlobName>,
+    /// Where a shard that moves here is deleted before it arrives: sabotage.
+    robbed: Vec<SimSite>,
+}
+
+/// A process that asks a site, as the site does not know it but the ledger does.
+struct Sender {
+    setting: Arc<Setting>,
+    /// When each shard was first sent: one whose writing began before its site was closed may still
+    /// end there.
+    begun: Mutex<BTreeMap<BlobName, Duration>>,
 }
 
 struct Shared {
@@ -123,6 +134,7 @@ enum Arrival {
 #[derive(Clone)]
 pub struct SimSite {
     shared: Arc<Shared>,
+    sender: Arc<Sender>,
 }
 
 type Effect<T> = BoxFuture<'static, Result<T, SiteError>>;
@@ -144,10 +156,25 @@ impl SimSite {
             unsynced: BTreeSet::new(),
             undeletes: VecDeque::new(),
             first: None,
+            robbed: Vec::new(),
         };
-        let state = Mutex::new(state);
+        let (state, setting) = (Mutex::new(state), ledger.setting());
         let shared = Shared { id, name, position, disk, executor, ledger, trace, state };
-        Self { shared: Arc::new(shared) }
+        let sender = Sender { setting, begun: Mutex::default() };
+        Self { shared: Arc::new(shared), sender: Arc::new(sender) }
+    }
+
+    /// The same site, as a process has it that was started with these facts.
+    #[must_use]
+    pub fn asked_under(&self, setting: Arc<Setting>) -> Self {
+        let sender = Sender { setting, begun: Mutex::default() };
+        Self { shared: Arc::clone(&self.shared), sender: Arc::new(sender) }
+    }
+
+    /// From now on a shard that moves here is deleted at the others before it arrives: sabotage
+    /// that the checkers must find.
+    pub fn rob(&self, others: Vec<Self>) {
+        self.shared.state.lock().robbed = others;
     }
 
     /// The weather now.
@@ -186,7 +213,8 @@ impl SimSite {
         let mut state = self.shared.state.lock();
         state.epoch += 1;
         let unsynced = std::mem::take(&mut state.unsynced);
-        let lost: Vec<_> = unsynced.into_iter().filter(|_| state.rng.chance(500)).collect();
+        let (lost, kept): (Vec<_>, Vec<_>) =
+            unsynced.into_iter().partition(|_| state.rng.chance(500));
         let undeletes = std::mem::take(&mut state.undeletes);
         let back: Vec<_> = undeletes
             .into_iter()
@@ -199,6 +227,15 @@ impl SimSite {
         }
         for (_, name, bytes) in &back {
             self.shared.disk.tamper(name, Some(bytes.clone()));
+        }
+        let contents = self.contents();
+        for name in kept.iter().chain(back.iter().map(|(_, name, _)| name)) {
+            let shard = contents.shards().get(&name.to_string());
+            let header = shard.map(|it| havre_codec::shard::parse_header(it, name.blob()));
+            if let Some(Ok(header)) = header {
+                let (site, index) = (self.shared.position, header.index().raw());
+                self.shared.ledger.survived(*name, site, index);
+            }
         }
         self.note(format_args!("crashes: {} lost, {} back", lost.len(), back.len()));
     }
@@ -324,6 +361,7 @@ impl SimSite {
     async fn store(
         self,
         name: BlobName,
+        index: Option<u8>,
         writer: Box<dyn ShardWriter>,
         operation: Operation,
     ) -> Result<(), SiteError> {
@@ -332,17 +370,14 @@ impl SimSite {
             let mut state = shared.state.lock();
             (state.drops, state.epoch, state.rng.micros(50, 3_000))
         };
-        if drops == Some(Drops::Hostile) {
-            shared.ledger.damaged(name, shared.position);
-        }
         if drops.is_none() {
             // What is there already, and synced, another request for the same does not undo.
             let was_there = shared.disk.read(&name, 0..1).await.is_ok();
             if let Err(error) = writer.finish().await {
-                // A pack may be mended at a site that had another shard of it on the way.
-                let is_extent = matches!(name, BlobName::Extent(_));
-                if is_extent && error.kind == SiteErrorKind::Exists && !self.is_damaged(&name) {
-                    let detail = format!("{} has another shard of {name}", shared.name);
+                // Another shard of a blob may have been on the way here, or moved here and been
+                // forgotten with the catalog.
+                if error.kind == SiteErrorKind::Exists && self.has_whole(&name, index) {
+                    let detail = format!("{} has other bytes of {name}", shared.name);
                     shared.ledger.breach(Rule::NamesAreUsedOnce, detail);
                 }
                 return Err(error);
@@ -360,15 +395,49 @@ impl SimSite {
         state.undeletes.clear();
         state.first.get_or_insert(name);
         drop(state);
-        if drops != Some(Drops::Early) {
-            shared.ledger.confirmed(name, shared.position);
+        match (drops, index) {
+            (Some(Drops::Hostile), _) => shared.ledger.claimed(name, shared.position),
+            (Some(Drops::Early), _) | (_, None) => {}
+            (_, Some(index)) => shared.ledger.confirmed(name, shared.position, index),
         }
         self.note(format_args!("stored {name}"));
         Ok(())
     }
 
-    fn is_damaged(&self, name: &BlobName) -> bool {
-        self.shared.ledger.holding(name).damaged.contains(self.shared.position)
+    /// Whether it stored just this shard and still has it.
+    fn has_whole(&self, name: &BlobName, index: Option<u8>) -> bool {
+        let holding = self.shared.ledger.holding(name);
+        index.is_some() && holding.stored.get(&self.shared.position) == index.as_ref()
+    }
+
+    /// A process begins to send a shard. None is sent to a site that was closed before, but once
+    /// more one whose sending had begun.
+    fn send(&self, name: &BlobName) -> Sent {
+        let shared = &self.shared;
+        let (now, setting) = (shared.executor.now(), Arc::clone(&self.sender.setting));
+        let first = *self.sender.begun.lock().entry(*name).or_insert(now);
+        let goes_on = first < now && now - first < SiteLimits::default().deadline * 2;
+        if shared.ledger.closed(&setting).contains(shared.position) && !goes_on {
+            let detail = format!("{name} is sent to {}, which is closed", shared.name);
+            shared.ledger.breach(Rule::ClosedSitesGetNothing, detail);
+        }
+        Sent { setting, moment: shared.ledger.moment() }
+    }
+
+    /// The first bytes of a shard arrive; which one it is.
+    fn see(&self, name: BlobName, bytes: &Bytes, sent: &Sent) -> Option<u8> {
+        let shared = &self.shared;
+        let index = shared.ledger.seen(name, shared.position, bytes, sent);
+        let robbed = shared.state.lock().robbed.clone();
+        let stored = shared.ledger.holding(&name).stored;
+        for other in robbed {
+            let position = other.shared.position;
+            if position != shared.position && stored.get(&position) == index.as_ref() {
+                other.shared.disk.tamper(&name, None);
+                shared.ledger.deleted(name, position);
+            }
+        }
+        index
     }
 
     async fn erase(self, name: BlobName) -> Result<(), SiteError> {
@@ -382,9 +451,9 @@ impl SimSite {
                 state.undeletes.pop_front();
             }
             drop(state);
-            shared.ledger.deleted(name, shared.position);
             self.note(format_args!("deleted {name}"));
         }
+        shared.ledger.deleted(name, shared.position);
         shared.disk.delete(&name).await
     }
 
@@ -423,12 +492,12 @@ impl Site for SimSite {
 
     async fn put(&self, permit: &Permit, name: &BlobName, shard: Bytes) -> Result<(), SiteError> {
         let mut writer = self.shared.disk.create(permit, name, Some(shard.len() as u64)).await?;
-        let (site, name) = (self.clone(), *name);
+        let (site, name, sent) = (self.clone(), *name, self.send(name));
         let effect = move |_: Option<Lie>| -> Effect<()> {
             let work = async move {
-                site.shared.ledger.seen(name, site.shared.position, &shard);
+                let index = site.see(name, &shard, &sent);
                 writer.write(shard).await?;
-                site.store(name, writer, Operation::Put).await
+                site.store(name, index, writer, Operation::Put).await
             };
             work.boxed()
         };
@@ -442,12 +511,14 @@ impl Site for SimSite {
         shard_bytes: Option<u64>,
     ) -> Result<Box<dyn ShardWriter>, SiteError> {
         let inner = self.shared.disk.create(permit, name, shard_bytes).await?;
+        let sent = self.send(name);
         let epoch = self.shared.state.lock().epoch;
         let effect = move |_: Option<Lie>| -> Effect<Box<dyn ShardWriter>> {
             async move { Ok(inner) }.boxed()
         };
         let inner = Some(self.request(Operation::Create, effect).await?);
-        Ok(Box::new(SimWriter { site: self.clone(), name: *name, inner, epoch, is_empty: true }))
+        let (site, index) = (self.clone(), Arc::default());
+        Ok(Box::new(SimWriter { site, name: *name, inner, epoch, sent, is_empty: true, index }))
     }
 
     async fn read(&self, name: &BlobName, range: Range<u64>) -> Result<BytesMut, SiteError> {
@@ -482,6 +553,7 @@ impl Site for SimSite {
 
     async fn delete(&self, name: &BlobName) -> Result<(), SiteError> {
         let (site, name) = (self.clone(), *name);
+        self.shared.ledger.deleting(name, self.shared.id);
         let effect = move |_: Option<Lie>| -> Effect<()> { site.erase(name).boxed() };
         self.request(Operation::Delete, effect).await
     }
@@ -536,7 +608,10 @@ struct SimWriter {
     /// `None` after a piece that was not confirmed.
     inner: Option<Box<dyn ShardWriter>>,
     epoch: u64,
+    sent: Sent,
     is_empty: bool,
+    /// Which shard it is, by its first piece.
+    index: Arc<Mutex<Option<u8>>>,
 }
 
 impl SimWriter {
@@ -554,11 +629,12 @@ impl ShardWriter for SimWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<(), SiteError> {
         let mut inner = self.take(Operation::Write)?;
         let begins = std::mem::take(&mut self.is_empty);
-        let (site, name) = (self.site.clone(), self.name);
+        let (site, name, sent) = (self.site.clone(), self.name, self.sent.clone());
+        let index = Arc::clone(&self.index);
         let effect = move |_: Option<Lie>| -> Effect<Box<dyn ShardWriter>> {
             let work = async move {
                 if begins {
-                    site.shared.ledger.seen(name, site.shared.position, &bytes);
+                    *index.lock() = site.see(name, &bytes, &sent);
                 }
                 inner.write(bytes).await?;
                 Ok(inner)
@@ -571,9 +647,9 @@ impl ShardWriter for SimWriter {
 
     async fn finish(mut self: Box<Self>) -> Result<(), SiteError> {
         let inner = self.take(Operation::Finish)?;
-        let (site, name) = (self.site.clone(), self.name);
+        let (site, name, index) = (self.site.clone(), self.name, *self.index.lock());
         let effect = move |_: Option<Lie>| -> Effect<()> {
-            site.store(name, inner, Operation::Finish).boxed()
+            site.store(name, index, inner, Operation::Finish).boxed()
         };
         self.site.request(Operation::Finish, effect).await
     }

@@ -10,7 +10,9 @@
 use crate::catalog::{Disk, SimCatalog};
 use crate::client::Client;
 use crate::executor::{Executor, Group};
+use crate::facts::{Layout, Setting};
 use crate::history::History;
+use crate::keeper::Keeper;
 use crate::ledger::{Ledger, Rule};
 use crate::ports::{SimEntropy, ports};
 use crate::rng::Rng;
@@ -21,15 +23,11 @@ use async_trait::async_trait;
 use havre_catalog::Catalog;
 use havre_engine::replay::{ReplayError, Silent};
 use havre_engine::{Engine, Parts, StartError, StartReport};
-use havre_keeper::{Busy, Collector, HeldBlobs};
-use havre_model::record::Excluded;
+use havre_keeper::HeldBlobs;
 use havre_model::{BlobId, BlobName, SiteSet};
-use havre_policy::{
-    Acknowledgement, CoalitionSpec, Facts, GuaranteeSpec, Harm, OnOutage, OperatorFacts, PartyKind,
-    PlacementPolicy, PolicySpec, SiteFacts, site_id,
-};
+use havre_policy::{Acknowledgement, site_id};
 use havre_seal::{Keyring, RootKey};
-use havre_sites::{Fleet, Guarded, Site, SiteLimits};
+use havre_sites::{Bar, Fleet, Guarded, Site, SiteLimits};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,19 +50,8 @@ pub struct Gateway {
     pub catalog: Arc<SimCatalog>,
     /// Its sites, guarded.
     pub fleet: Arc<Fleet>,
-}
-
-/// How the sites and policies of a run look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Six sites in three jurisdictions, 3+3.
-    Six,
-    /// The same, and a second bucket under 4+2.
-    Thrifty,
-    /// The same as six, acknowledging below the guarantee rather than not.
-    Degrading,
-    /// Eight sites in four jurisdictions, 5+3.
-    Eight,
+    /// What works on its blobs.
+    pub keeper: Keeper,
 }
 
 /// What the sites can be expected to give, by what they confirmed and by the weather.
@@ -72,6 +59,8 @@ pub enum Layout {
 pub struct Oracle {
     sites: Vec<SimSite>,
     ledger: Ledger,
+    /// The gateway's sites, which may be barred or closed.
+    fleet: Option<Arc<Fleet>>,
 }
 
 impl Oracle {
@@ -80,26 +69,34 @@ impl Oracle {
         sites.filter(|(_, site)| holds(site.weather())).map(|(at, _)| at).collect()
     }
 
+    /// Sites that the gateway does not ask.
+    fn barred(&self) -> SiteSet {
+        let sites = self.fleet.iter().flat_map(|fleet| fleet.iter()).enumerate();
+        sites.filter(|(_, site)| site.is_barred_as(Bar::Drill)).map(|(at, _)| at).collect()
+    }
+
+    /// Sites that the gateway has closed.
+    #[must_use]
+    pub fn closed(&self) -> SiteSet {
+        self.fleet.as_ref().map_or(SiteSet::EMPTY, |fleet| fleet.closed())
+    }
+
     /// Sites that do not give what they hold.
     #[must_use]
     pub fn away(&self) -> SiteSet {
-        self.sites_where(|weather| !weather.gives())
+        self.sites_where(|weather| !weather.gives()).union(self.barred())
     }
 
     /// Sites that take shards.
     #[must_use]
     pub fn taking(&self) -> SiteSet {
-        self.sites_where(Weather::takes)
+        self.sites_where(Weather::takes).minus(self.barred())
     }
 
     /// Whether one coalition that must not cut off, under every policy, reaches all of the sites.
     #[must_use]
     pub fn is_tolerated(&self, sites: SiteSet) -> bool {
-        let reaches = |policy: &PlacementPolicy| {
-            let mut coalitions = policy.coalitions().iter();
-            coalitions.any(|it| it.harm == Harm::CutOff && sites.is_subset(it.reach))
-        };
-        sites.is_empty() || self.ledger.policies().iter().all(reaches)
+        self.ledger.setting().is_tolerated(sites)
     }
 
     /// Whether the sites that are well hold enough shards of a blob, by what they confirmed.
@@ -107,8 +104,8 @@ impl Oracle {
     pub fn is_obtainable(&self, name: &BlobName) -> bool {
         let holding = self.ledger.holding(name);
         let Some(geometry) = holding.geometry else { return false };
-        let there = holding.confirmed.minus(holding.damaged).minus(self.away());
-        holding.shards_at(there) >= geometry.data()
+        let away = self.away();
+        holding.stored_at(|site| !away.contains(site)) >= geometry.data()
     }
 
     /// Whether every pack that was acknowledged can be had, those below their guarantee included:
@@ -125,10 +122,23 @@ impl Oracle {
     pub fn all_replayed_are_settled(&self) -> bool {
         self.ledger.replayed().iter().all(|name| {
             let holding = self.ledger.holding(name);
-            let policy = holding.geometry.and_then(|geometry| self.ledger.policy_of(geometry));
-            let stored = holding.confirmed.minus(holding.damaged);
+            let setting = self.ledger.setting();
+            let policy = holding.geometry.and_then(|geometry| setting.policy_of(geometry));
+            let stored = holding.stored.keys().copied().collect();
             policy.is_some_and(|it| it.acknowledges(stored) == Acknowledgement::Within)
         })
+    }
+
+    /// Whether the last pack of every chain can be brought to its guarantee. Where there are more
+    /// sites than shards and some are away or closed, writes may have to wait for them, or for
+    /// relocation (`docs/INVARIANTS.md`, I1).
+    #[must_use]
+    pub fn ends_can_be_settled(&self) -> bool {
+        let setting = self.ledger.setting();
+        let is_tight =
+            setting.policies.iter().all(|it| it.eligible().len() == it.geometry().total());
+        self.all_replayed_are_obtainable()
+            && (is_tight || self.away().union(self.closed()).is_empty())
     }
 
     /// Whether every pack that a replay took for acknowledged can be had. One that was not is
@@ -165,40 +175,12 @@ pub struct World {
     pub gateway: Option<Gateway>,
     /// The catalog lost writes, and no gateway has caught up with the packs yet.
     pub behind: Arc<AtomicBool>,
-    layout: Layout,
-}
-
-fn facts(layout: Layout) -> Facts {
-    let count = if layout == Layout::Eight { 8 } else { 6 };
-    let site = |number: usize| SiteFacts {
-        name: format!("s{number}"),
-        operator: format!("o{}", number / 2),
-        location: ["CH", "JP", "CA", "BR"][number / 2].to_owned(),
-    };
-    let operator =
-        |number| OperatorFacts { name: format!("o{number}"), ..OperatorFacts::default() };
-    let sites = (0..count).map(site).collect();
-    Facts::new(sites, (0..count / 2).map(operator).collect(), 0.5).expect("valid facts")
-}
-
-fn policies(layout: Layout) -> Vec<PlacementPolicy> {
-    let facts = facts(layout);
-    let policy = |name: &str, k, m, on_outage| {
-        let any_one = || vec![CoalitionSpec::AnyOne(PartyKind::Jurisdiction)];
-        let guarantee = GuaranteeSpec { cannot_read: any_one(), cannot_cut_off: any_one() };
-        let (name, sites, exclude) = (name.to_owned(), None, Vec::new());
-        let spec = PolicySpec { name, k, m, sites, exclude, guarantee, on_outage };
-        PlacementPolicy::new(&facts, spec).expect("the guarantee holds")
-    };
-    match layout {
-        Layout::Six => vec![policy("default", 3, 3, OnOutage::Refuse)],
-        Layout::Thrifty => vec![
-            policy("default", 3, 3, OnOutage::Refuse),
-            policy("thrifty", 4, 2, OnOutage::Refuse),
-        ],
-        Layout::Degrading => vec![policy("default", 3, 3, OnOutage::Degrade)],
-        Layout::Eight => vec![policy("default", 5, 3, OnOutage::Refuse)],
-    }
+    /// Gateways close other sites than those that are excluded: sabotage.
+    pub ignores_exclusions: bool,
+    /// Keepers move shards without a thought for the guarantee: sabotage.
+    pub forgets_guarantee: bool,
+    /// How sites and policies look.
+    pub layout: Layout,
 }
 
 impl World {
@@ -208,15 +190,17 @@ impl World {
         let mut rng = Rng::new(seed);
         let executor = Executor::new(rng.fork());
         let trace = Trace::new(prints);
-        let ledger = Ledger::new(policies(layout));
-        let count = facts(layout).sites().len();
+        let setting = Arc::new(Setting::first(layout));
+        let (clock, lines) = (executor.clone(), trace.clone());
+        let notes = Box::new(move |text: std::fmt::Arguments<'_>| lines.note(clock.now(), text));
+        let ledger = Ledger::new(Arc::clone(&setting), notes);
         let site = |position| {
             let name = format!("s{position}");
             let outside = (executor.clone(), ledger.clone(), trace.clone());
             SimSite::new((site_id(&name), name, position), outside, rng.fork())
         };
-        let sites = (0..count).map(site).collect();
-        let count = if layout == Layout::Thrifty { 2 } else { 1 };
+        let sites = (0..layout.count()).map(site).collect();
+        let count = setting.policies.len();
         let name = |number| format!("bucket-{number}");
         Self {
             executor,
@@ -231,6 +215,8 @@ impl World {
             chains: (0..count).collect(),
             gateway: None,
             behind: Arc::default(),
+            ignores_exclusions: false,
+            forgets_guarantee: false,
             layout,
         }
     }
@@ -242,33 +228,45 @@ impl World {
 
     /// Notes a broken rule.
     pub fn breach(&self, rule: Rule, detail: String) {
-        self.note(format_args!("BREACH of {rule:?}: {detail}"));
         self.ledger.breach(rule, detail);
     }
 
-    /// The parts of a new gateway.
-    fn parts(&mut self, group: Group) -> (Parts, Arc<SimCatalog>, Arc<Fleet>) {
+    /// The parts of a new gateway, and what keeps beside it.
+    fn parts(&mut self, group: Group) -> (Parts, Arc<SimCatalog>, Keeper) {
         let ports = ports(&self.executor, group, self.rng.fork());
+        let setting = self.ledger.setting();
         let guard = |site: &SimSite| {
-            let site: Arc<dyn Site> = Arc::new(site.clone());
+            let site: Arc<dyn Site> = Arc::new(site.asked_under(Arc::clone(&setting)));
             Guarded::new(site, SiteLimits::default(), ports.clone())
         };
         let fleet = Arc::new(Fleet::new(self.sites.iter().map(guard).collect()));
         let rng = self.rng.fork();
+        self.ledger.watch(self.disk.catalog());
         let catalog = self.disk.open(&self.executor, group, rng, self.ledger.clone());
         let catalog = Arc::new(catalog);
         let root = RootKey::generate(&SimEntropy::new(Rng::new(ROOT_SEED)));
+        let policies = match self.forgets_guarantee {
+            true => setting.policies_without_guarantee(),
+            false => setting.policies_again(),
+        };
+        let keeper = Keeper::new(Arc::clone(&fleet), policies.into(), ports.clone());
+        let ignores = self.ignores_exclusions;
         let parts = Parts {
             keyring: Keyring::new(root, Arc::clone(&ports.entropy)),
             ports,
             catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
-            fleet: Arc::clone(&fleet),
-            policies: policies(self.layout),
+            fleet,
+            policies: setting.policies_again(),
             default_policy: "default".to_owned(),
             gateway: "gateway".to_owned(),
-            reach: Arc::new(reach),
+            reach: Arc::new(move |subject| {
+                let reach = setting.reach(subject)?;
+                let other =
+                    SiteSet::EMPTY.with((reach.iter().last()? + 1) % setting.facts.sites().len());
+                Some(if ignores { other } else { reach })
+            }),
         };
-        (parts, catalog, fleet)
+        (parts, catalog, keeper)
     }
 
     /// Runs a task of a process to its end; `None` when it does not come to one.
@@ -308,13 +306,14 @@ impl World {
     /// As the engine's start; `None` when it does not come to an end.
     pub fn start(&mut self) -> Result<StartReport, Option<StartError>> {
         let group = self.executor.group();
-        let (parts, catalog, fleet) = self.parts(group);
+        let (parts, catalog, keeper) = self.parts(group);
+        let fleet = Arc::clone(&parts.fleet);
         self.note(format_args!("the gateway starts"));
         let started = self.run(group, async move { Engine::start(parts, &Silent).await });
         match started {
             Some(Ok((engine, report))) => {
                 self.note(format_args!("it runs, writes: {}; {report:?}", engine.takes_writes()));
-                self.gateway = Some(Gateway { group, engine, catalog, fleet });
+                self.gateway = Some(Gateway { group, engine, catalog, fleet, keeper });
                 self.caught_up();
                 Ok(report)
             }
@@ -378,10 +377,18 @@ impl World {
         }
     }
 
+    /// The next gateway starts with these facts.
+    pub fn change_facts(&mut self, setting: Setting) {
+        let owners = setting.owners();
+        self.note(format_args!("operators are sold: setting {}, {owners:?}", setting.number));
+        self.ledger.change_setting(Arc::new(setting));
+    }
+
     /// The catalog's disk is gone.
     pub fn lose_catalog(&mut self) {
         self.disk = Disk::empty();
         self.history.lose_catalog();
+        self.ledger.lose_catalog();
         self.behind.store(true, Ordering::Relaxed);
         self.note(format_args!("the catalog is lost"));
     }
@@ -412,28 +419,18 @@ impl World {
         })
     }
 
-    /// A garbage collector of the gateway; with sabotage, one that thinks that no blob is needed.
-    #[must_use]
-    pub fn collector(&self, takes_all: bool) -> Option<Collector> {
-        let gateway = self.gateway.as_ref()?;
-        let catalog = match takes_all {
-            true => Arc::new(gateway.catalog.hiding_blobs()),
-            false => Arc::clone(&gateway.catalog),
-        };
-        let held = Arc::new(InFlight(Arc::clone(&gateway.engine)));
-        let busy = Busy::default();
-        let catalog = Arc::new(catalog);
-        Some(Collector { catalog, fleet: Arc::clone(&gateway.fleet), held, busy })
-    }
-
     /// What can be expected of the sites.
     #[must_use]
     pub fn oracle(&self) -> Oracle {
-        Oracle { sites: self.sites.clone(), ledger: self.ledger.clone() }
+        let fleet = self.gateway.as_ref().map(|gateway| Arc::clone(&gateway.fleet));
+        Oracle { sites: self.sites.clone(), ledger: self.ledger.clone(), fleet }
     }
 
-    /// Everybody is well.
+    /// Everybody is well, and nobody is cut off.
     pub fn heal(&self) {
+        for site in self.gateway.iter().flat_map(|gateway| gateway.fleet.iter()) {
+            site.lift(Bar::Drill);
+        }
         for site in &self.sites {
             site.set_drops(None);
             if site.weather() != Weather::Fair {
@@ -457,7 +454,7 @@ pub fn is_too_many(error: &StartError) -> bool {
 }
 
 /// The engine's writers and readers, as the keeper knows them.
-struct InFlight(Arc<Engine>);
+pub struct InFlight(pub Arc<Engine>);
 
 #[async_trait]
 impl HeldBlobs for InFlight {
@@ -467,13 +464,5 @@ impl HeldBlobs for InFlight {
 
     async fn moved(&self, blob: BlobId) {
         self.0.shards_moved(blob);
-    }
-}
-
-/// Sites can be excluded by name, `s0` and so on.
-fn reach(subject: &Excluded) -> Option<SiteSet> {
-    match subject {
-        Excluded::Site(name) => Some(SiteSet::EMPTY.with(name.strip_prefix('s')?.parse().ok()?)),
-        Excluded::Party(_) => None,
     }
 }

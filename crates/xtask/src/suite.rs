@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CARGO_DEADLINE: Duration = Duration::from_secs(1500);
-/// How long the simulation plays, every time from another seed.
-const SIM_SECONDS: u64 = 45;
+/// Events that the simulation plays, every time from another seed.
+const SIM_STEPS: u64 = 100_000;
 /// Rounds of the kill drill.
 const KILL_ROUNDS: u64 = 200;
 /// How long the power-cut drill goes on.
@@ -63,7 +63,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         run(&mut clippy, "clippy", CARGO_DEADLINE).map(|_| Tally::one())
     });
     report.step("cargo test", cargo_test);
-    report.step("simulation", || sim::run(SIM_SECONDS));
+    report.step("simulation", || sim::run(SIM_STEPS));
     if !options.fast {
         let mut gateway = None;
         report.step("build the gateway", || {

@@ -25,6 +25,9 @@ const JOBS: &str = "SELECT name, state FROM job ORDER BY name";
 const PUT_JOB: &str = "INSERT INTO job (name, state) VALUES ($1, $2) \
      ON CONFLICT (name) DO UPDATE SET state = excluded.state";
 
+/// All zeros stand for "nobody knows": several shards may be there.
+const NOWHERE: SiteId = SiteId::from_bytes([0; SiteId::LEN]);
+
 /// See [`crate::Catalog::intend_shards`].
 pub(super) fn intend(conn: &Connection, blob: BlobId, sites: &[SiteId]) -> Result<bool> {
     let Some(row) = blobs::blob(conn, blob)? else { return Ok(false) };
@@ -61,14 +64,13 @@ pub(super) fn move_shards(
         stored |= 1 << index.get();
     }
     for (index, site) in sites.iter().enumerate() {
-        if sites[index + 1..].contains(site) {
+        if *site != NOWHERE && sites[index + 1..].contains(site) {
             return Ok(false);
         }
     }
     for ShardMove { from, to, .. } in moves {
         execute(change.conn, FORGET, params![blob.as_bytes(), to.as_bytes()])?;
-        // All zeros stand for "nobody knows".
-        if *from != SiteId::from_bytes([0; SiteId::LEN]) {
+        if *from != NOWHERE {
             leave(change.conn, &row, *from)?;
         }
     }
