@@ -19,8 +19,8 @@ pub use error::{CatalogError, OpenError};
 pub use rows::{
     AppliedPack, AppliedRecord, BlobRow, BlobState, BucketRow, ChainState, Counts, ExclusionRow,
     JobRow, Leftover, ListEntry, ListPage, ListQuery, ListedObject, Need, PackLink, PackPlace,
-    PackRow, PackedRecord, PartRow, ShardMove, TenantRow, UploadEntry, UploadRow, UploadsPage, UploadsQuery, Version, VersionRow,
-    stored_whole,
+    PackRow, PackedRecord, PartRow, ShardMove, TenantRow, UploadEntry, UploadRow, UploadsPage,
+    UploadsQuery, Version, VersionRow, stored_whole,
 };
 
 pub use sqlite::{Mode, Opened, SqliteCatalog};

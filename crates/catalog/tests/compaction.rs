@@ -5,7 +5,8 @@
 mod support;
 
 use havre_catalog::{
-    AppliedPack, AppliedRecord, BlobRow, BlobState, Catalog, Need, PackLink, PackedRecord, SqliteCatalog,
+    AppliedPack, AppliedRecord, BlobRow, BlobState, Catalog, Need, PackLink, PackedRecord,
+    SqliteCatalog,
 };
 use havre_model::record::{
     Extent, PackEnd, Record, RedispersedRecord, RetiredRecord, RetiredRun, SequencedRecord,
@@ -31,7 +32,13 @@ const fn end(link: PackLink) -> PackEnd {
 impl Gateway {
     fn new(first_seq: u64) -> Self {
         let catalog = SqliteCatalog::in_memory().unwrap();
-        Self { catalog, written: Vec::new(), retired: Vec::new(), next_seq: first_seq, redispersed: false }
+        Self {
+            catalog,
+            written: Vec::new(),
+            retired: Vec::new(),
+            next_seq: first_seq,
+            redispersed: false,
+        }
     }
 
     fn seq(&mut self) -> u64 {
@@ -140,8 +147,7 @@ fn joined(mut run: RetiredRun, known: Vec<RetiredRun>) -> RetiredRun {
 fn said(catalog: &SqliteCatalog, packs: &[AppliedPack]) -> View {
     let mut view = block_on(view(catalog, packs));
     view.blobs.retain(|_, row| {
-        row.state != BlobState::Garbage
-            && matches!(row.name, BlobName::Extent(_))
+        row.state != BlobState::Garbage && matches!(row.name, BlobName::Extent(_))
     });
     view.chains.clear();
     view.counts = havre_catalog::Counts {
@@ -167,8 +173,7 @@ fn without_places(mut view: View) -> View {
 fn meant(packs: &[AppliedPack]) -> View {
     let mut view = meaning(packs);
     view.blobs.retain(|_, row| {
-        row.state != BlobState::Garbage
-            && matches!(row.name, BlobName::Extent(_))
+        row.state != BlobState::Garbage && matches!(row.name, BlobName::Extent(_))
     });
     view.chains.clear();
     view.counts = havre_catalog::Counts {

@@ -9,9 +9,7 @@
 mod common;
 
 use common::{BLOB, Blob, noise};
-use havre_codec::pack::{
-    self, CorruptPack, PACK_HEADER_BYTES, PackBuilder, PackHeader, PackLink,
-};
+use havre_codec::pack::{self, CorruptPack, PACK_HEADER_BYTES, PackBuilder, PackHeader, PackLink};
 use havre_codec::shard::{combine, parse_header, verify_header};
 use havre_codec::{GatherError, SHARD_HEADER_BYTES, gather};
 use havre_model::limits::PACK_RECORDS_MAX;
@@ -110,7 +108,8 @@ fn a_count_that_the_bytes_do_not_hold_costs_no_memory() {
 
 #[test]
 fn a_pack_is_full_at_its_limits() {
-    let mut builder = PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default(), Seq::default());
+    let mut builder =
+        PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default(), Seq::default());
     assert!(!builder.fits(0) && !builder.fits(pack::SEALED_RECORD_BYTES_MAX + 1));
     assert!(builder.fits(pack::SEALED_RECORD_BYTES_MAX));
     for _ in 0..PACK_RECORDS_MAX {
@@ -120,7 +119,8 @@ fn a_pack_is_full_at_its_limits() {
     let bytes = builder.finish();
     assert_eq!(pack::parse(&bytes).unwrap().slots.len(), PACK_RECORDS_MAX);
 
-    let mut builder = PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default(), Seq::default());
+    let mut builder =
+        PackBuilder::new(CHAIN, 1, PackLink::NONE, Timestamp::default(), Seq::default());
     builder.push(&vec![7; pack::SEALED_RECORD_BYTES_MAX]);
     let room = pack::PACK_FRAME_BYTES_MAX - builder.size() - pack::SLOT_HEADER_BYTES;
     assert!(builder.fits(room) && !builder.fits(room + 1), "no more bytes");
@@ -167,7 +167,8 @@ fn a_first_pack_with_a_predecessor_is_not_begun() {
 
 #[test]
 fn the_first_pack_that_could_be_stored_need_not_have_the_first_number() {
-    let frame = PackBuilder::new(CHAIN, 3, PackLink::NONE, Timestamp::default(), Seq::default()).finish();
+    let frame =
+        PackBuilder::new(CHAIN, 3, PackLink::NONE, Timestamp::default(), Seq::default()).finish();
     let parsed = havre_codec::pack::parse(&frame).expect("two packs failed before it");
     assert_eq!((parsed.header.number, parsed.header.previous), (3, PackLink::NONE));
 }

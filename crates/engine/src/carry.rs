@@ -24,7 +24,8 @@ use havre_catalog::{Need, PackedRecord};
 use havre_model::BlobId;
 use havre_model::limits::RETIRED_RUNS_MAX;
 use havre_model::record::{
-    self, Extent, Record, RedispersedRecord, RetiredRecord, RetiredRun, SequencedRecord, UploadAborted,
+    self, Extent, Record, RedispersedRecord, RetiredRecord, RetiredRun, SequencedRecord,
+    UploadAborted,
 };
 use havre_seal::{Keyring, OpenError, RecordScope};
 

@@ -293,7 +293,14 @@ impl Engine {
         })?;
         let sealed =
             self.shared.keyring.seal_record(scope, &plain).map_err(|_| PutError::NoSuchBucket)?;
-        Ok(Entry { record, sealed, reservations, holds: Vec::new(), below: false, ticket: Some(ticket) })
+        Ok(Entry {
+            record,
+            sealed,
+            reservations,
+            holds: Vec::new(),
+            below: false,
+            ticket: Some(ticket),
+        })
     }
 
     /// The MD5 where the client gave one; otherwise 32 random hex digits with `-1` behind them, a

@@ -454,9 +454,9 @@ impl Replay<'_> {
     async fn look_for_keys(&mut self, survey: &Survey) {
         let shared = self.shared;
         let reads: Vec<(BlobName, SiteSet)> = survey.newest_first().collect();
-        let reads = reads.into_iter().map(|(name, holders)| async move {
-            (name, shared.read_pack(name, holders).await)
-        });
+        let reads = reads
+            .into_iter()
+            .map(|(name, holders)| async move { (name, shared.read_pack(name, holders).await) });
         let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
         while let Some((name, read)) = packs.next().await {
             let read = read.ok();
@@ -596,9 +596,9 @@ impl Replay<'_> {
         let shared = self.shared;
         let reads = survey.newest_first().filter(|(name, _)| !self.retired.has_seen(name.blob()));
         let reads: Vec<(BlobName, SiteSet)> = reads.collect();
-        let reads = reads.into_iter().map(|(name, holders)| async move {
-            (name, shared.read_pack(name, holders).await)
-        });
+        let reads = reads
+            .into_iter()
+            .map(|(name, holders)| async move { (name, shared.read_pack(name, holders).await) });
         let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
         while let Some((name, read)) = packs.next().await {
             let read = read.ok();
@@ -752,10 +752,7 @@ pub(crate) fn open_record(
 /// The scope that a record is sealed in.
 pub(crate) fn scope_of(record: &Record) -> RecordScope {
     let (tenant, bucket) = match record {
-        Record::Tenant(_)
-        | Record::Exclusion(_)
-        | Record::Retired(_)
-        | Record::Redispersed(_) => {
+        Record::Tenant(_) | Record::Exclusion(_) | Record::Retired(_) | Record::Redispersed(_) => {
             return RecordScope::System;
         }
         Record::Bucket(it) => return RecordScope::Tenant(it.tenant),

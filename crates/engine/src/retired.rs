@@ -60,10 +60,8 @@ impl Retired {
     ) {
         self.seen.insert(blob);
         for sealed in records {
-            let is_setting = !matches!(
-                Keyring::record_scope(sealed),
-                Ok(RecordScope::Bucket(..)) | Err(_)
-            );
+            let is_setting =
+                !matches!(Keyring::record_scope(sealed), Ok(RecordScope::Bucket(..)) | Err(_));
             if is_setting
                 && let Ok(record) = open_record(keyring, sealed)
                 && let Record::Retired(retired) = record.record

@@ -29,11 +29,11 @@ pub use cut::{
     policies_under_cut,
 };
 pub use desk::{CompactionStatus, GatewayDesk, ScrubStatus, SiteStatus, Status};
-pub use redisperse::RedispersalStatus;
 pub use drain::{
     ClosedSite, Drains, DrainsStated, Exclusion, ExclusionReport, Plan, RetiredReport,
     RetiredStated, Subject, Traffic,
 };
+pub use redisperse::RedispersalStatus;
 pub use serve::{CONNECTIONS_MAX, Desk, ORDER_DEADLINE, Outcome, Reporter, WRITE_DEADLINE, serve};
 pub(crate) use socket::check_peer;
 pub use socket::{Socket, keeper_socket_path, socket_path};

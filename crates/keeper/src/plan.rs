@@ -159,7 +159,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_worth(bytes: u64, dead_bytes: u64, change: impl Fn(&mut PackRow, &mut Chance), is: Worth) {
+    fn check_worth(
+        bytes: u64,
+        dead_bytes: u64,
+        change: impl Fn(&mut PackRow, &mut Chance),
+        is: Worth,
+    ) {
         let mut pack = PackRow {
             blob: BlobRow { bytes, ..row(BlobState::Whole) },
             dead_bytes,

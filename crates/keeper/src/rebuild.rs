@@ -161,13 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds the bytes of one stripe.
-    fn stripe(
-        &self,
-        stripe: u64,
-        stripes: &Range<u64>,
-        chunks: &[Opened],
-        bytes: &mut BytesMut,
-    ) {
+    fn stripe(&self, stripe: u64, stripes: &Range<u64>, chunks: &[Opened], bytes: &mut BytesMut) {
         let (chunk_len, from) = (self.layout.chunk_len(stripe), self.place(stripes, stripe).start);
         let chunk = from..from + chunk_len;
         let available: Vec<(ShardIndex, &[u8])> =
@@ -179,8 +173,7 @@ impl<'a> Reader<'a> {
             .filter(|index| available.iter().all(|(there, _)| there != *index))
             .copied()
             .collect();
-        let mut made: Vec<BytesMut> =
-            missing.iter().map(|_| BytesMut::zeroed(chunk_len)).collect();
+        let mut made: Vec<BytesMut> = missing.iter().map(|_| BytesMut::zeroed(chunk_len)).collect();
         let mut out: [&mut [u8]; SHARDS_PER_BLOB_MAX] = Default::default();
         for (slot, bytes) in out.iter_mut().zip(&mut made) {
             *slot = &mut bytes[..];
@@ -333,7 +326,12 @@ impl<'a> Sink<'a> {
         self.state.as_ref().err().map(ToString::to_string)
     }
 
-    pub(crate) async fn begin(name: BlobName, shard_bytes: u64, target: Target<'a>, header: Bytes) -> Self {
+    pub(crate) async fn begin(
+        name: BlobName,
+        shard_bytes: u64,
+        target: Target<'a>,
+        header: Bytes,
+    ) -> Self {
         let Target { index, site, permit } = target;
         debug_assert_eq!(header.len(), SHARD_HEADER_BYTES);
         let state = if shard_bytes <= PUT_BYTES_MAX {

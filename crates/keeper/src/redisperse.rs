@@ -164,9 +164,9 @@ impl Redisperser {
         };
         let job = format!("{POLICY_CHANGES}:{}", bucket.record.bucket);
         let done = self.catalog.job(&job).await?;
-        let Some(policy) = self.policy_of(bucket).filter(|_| {
-            done.is_none_or(|done| done.state != *changes)
-        }) else {
+        let Some(policy) =
+            self.policy_of(bucket).filter(|_| done.is_none_or(|done| done.state != *changes))
+        else {
             return Ok(());
         };
         let wanted = self.policies[policy].name().to_owned();
@@ -248,10 +248,8 @@ impl Redisperser {
                 (state.after, state.examined) = (None, 0);
                 return Ok(true);
             };
-            let wanted: Vec<(&BlobRow, usize)> = page
-                .iter()
-                .filter_map(|row| Some((row, self.wanted(row, policies)?)))
-                .collect();
+            let wanted: Vec<(&BlobRow, usize)> =
+                page.iter().filter_map(|row| Some((row, self.wanted(row, policies)?))).collect();
             for batch in wanted.chunks(EXTENTS_AT_ONCE) {
                 if !go_on() {
                     return Ok(false);
@@ -342,7 +340,8 @@ impl Redisperser {
                 return Ok(Err(reason));
             }
         };
-        let to = Extent { blob, secret, geometry, bytes: row.bytes, sites: new.sites.clone(), stored };
+        let to =
+            Extent { blob, secret, geometry, bytes: row.bytes, sites: new.sites.clone(), stored };
         let said = self.rewriter.redisperse(row.named(), to, policy.name().to_owned()).await;
         // If nobody knows whether the record is durable, the new blob stays until garbage
         // collection knows.
@@ -360,7 +359,12 @@ impl Redisperser {
     }
 
     /// Reads a blob and stores its bytes as another, all shards of it, read back.
-    async fn copy(&self, old: &BlobRow, new: &BlobRow, permits: Vec<Permit>) -> Result<u32, String> {
+    async fn copy(
+        &self,
+        old: &BlobRow,
+        new: &BlobRow,
+        permits: Vec<Permit>,
+    ) -> Result<u32, String> {
         let layout = |row: &BlobRow| {
             Layout::checked(row.geometry, row.chunk_bytes, row.bytes)
                 .ok_or_else(|| "a layout that cannot be".to_owned())

@@ -20,9 +20,7 @@ use crate::throttle::Throttle;
 use crate::whereabouts::{Shown, locate, show};
 use crate::{HeldBlobs, sources};
 use futures::future;
-use havre_catalog::{
-    BlobRow, BlobState, CatalogError, JobRow, Leftover, ShardMove, stored_whole,
-};
+use havre_catalog::{BlobRow, BlobState, CatalogError, JobRow, Leftover, ShardMove, stored_whole};
 use havre_codec::Layout;
 use havre_model::ports::Ports;
 use havre_model::{BlobId, SiteId, SiteSet};

@@ -89,6 +89,33 @@ impl Plan {
         serde_json::from_str(json).context("the report of havre gc")
     }
 
+    /// Runs `havre compact --thorough` over the data directory, which no gateway may serve
+    /// meanwhile; kills it after so long, if it has not ended by then.
+    pub(crate) fn compact(&self, kill_after: Option<Duration>) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(["compact", "--thorough", "--config"]).arg(self.data.join("havre.toml"));
+        let Some(kill_after) = kill_after else {
+            return process::run(&mut command, "compact", GC_DEADLINE).map(drop);
+        };
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
+        std::thread::sleep(kill_after);
+        child.kill().context("kill the compaction")?;
+        child.wait().context("wait for the compaction").map(drop)
+    }
+
+    /// Loses the catalog: what the gateway makes of the sites alone is its next one.
+    pub(crate) fn lose_catalog(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.data)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("catalog.sqlite") {
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the server and waits until it answers.
     pub(crate) fn start(&self) -> Result<Server> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;

@@ -36,8 +36,7 @@ const AS_WRITTEN: &str = "SELECT blob, moved_seq, needs, incomplete, below_guara
      FROM blob WHERE blob = $1";
 const MOVED_AWAY: &str =
     "UPDATE blob SET needs = 0, extent = NULL, moved_seq = NULL WHERE blob = $1";
-const MOVED_HERE: &str =
-    "UPDATE blob SET extent = $1, moved_seq = $2, policy = $3 WHERE blob = $4";
+const MOVED_HERE: &str = "UPDATE blob SET extent = $1, moved_seq = $2, policy = $3 WHERE blob = $4";
 const RETIRE: &str = "UPDATE blob SET needs = 0, oldest_dead = NULL WHERE blob = $1 \
      RETURNING needs, incomplete, below_guarantee";
 const FORGET_LEFTOVERS: &str = "DELETE FROM leftover WHERE blob = $1";
@@ -405,10 +404,9 @@ pub(super) fn set_sites(change: &Change<'_>, blob: BlobId, sites: &[SiteId]) -> 
 
 /// See [`crate::Catalog::forget_blob`].
 pub(super) fn forget(change: &mut Change<'_>, blob: BlobId) -> Result<bool> {
-    let gone =
-        one(change.conn, FORGET, params![blob.as_bytes()], |row| {
-            Ok((row.get::<_, bool>(0)?, row.get::<_, Option<i64>>(1)?))
-        })?;
+    let gone = one(change.conn, FORGET, params![blob.as_bytes()], |row| {
+        Ok((row.get::<_, bool>(0)?, row.get::<_, Option<i64>>(1)?))
+    })?;
     let Some((is_pack, moved_seq)) = gone else { return Ok(false) };
     // Nothing names the extent any more: where it went does not matter.
     moved_seq.map_or(Ok(()), |seq| packs::unplace(change, seq))?;

@@ -24,8 +24,7 @@ mod writer;
 use crate::{
     AppliedPack, BlobRow, BucketRow, Catalog, CatalogError, ChainState, Counts, ExclusionRow,
     JobRow, Leftover, ListPage, ListQuery, OpenError, PackPlace, PackRow, PackedRecord, PartRow,
-    ShardMove, TenantRow, UploadRow,
-    UploadsPage, UploadsQuery, VersionRow,
+    ShardMove, TenantRow, UploadRow, UploadsPage, UploadsQuery, VersionRow,
 };
 use async_trait::async_trait;
 use change::Change;

@@ -208,7 +208,8 @@ fn put(
 /// A record that is no version does not count any more.
 pub(super) fn unplace(change: &Change<'_>, seq: i64) -> Result<()> {
     let place = one(change.conn, UNPLACE, [seq], |row| {
-        let place = PackPlace { blob: BlobId::from_bytes(row.get(0)?), offset: 0, len: row.get(1)? };
+        let place =
+            PackPlace { blob: BlobId::from_bytes(row.get(0)?), offset: 0, len: row.get(1)? };
         Ok((place, row.get::<_, i64>(2)?))
     })?;
     place.map_or(Ok(()), |(place, kind)| bury(change, &place, seq, kind))
@@ -331,8 +332,7 @@ pub(super) fn retire(change: &mut Change<'_>, seq: Seq, record: &RetiredRecord) 
         told.extend(all(change.conn, NARROWER, replaced, |row| Ok(row.get::<_, i64>(0)?))?);
         let (before, end) = (run.before, run.end);
         let (before_blob, end_blob) = (before.blob.as_bytes(), end.blob.as_bytes());
-        let row =
-            params![chain, first, last, before_blob, before.hash, end_blob, end.hash, seq];
+        let row = params![chain, first, last, before_blob, before.hash, end_blob, end.hash, seq];
         execute(change.conn, RETIRE, row)?;
         let packs = all(change.conn, PACKS_IN_RUN, params![chain, first, last], |row| {
             Ok(BlobId::from_bytes(row.get(0)?))

@@ -16,11 +16,13 @@ use super::blobs;
 use super::change::Change;
 use super::packs;
 use super::stored::{
-    Result, all, checksum_column, checksum_value, execute, exists, limit_column, one, pack, present,
-    seq_column, seq_value, text, unpack,
+    Result, all, checksum_column, checksum_value, execute, exists, limit_column, one, pack,
+    present, seq_column, seq_value, text, unpack,
 };
 use crate::listing::{Bounds, Pager, Step};
-use crate::{CatalogError, ListEntry, ListPage, ListQuery, ListedObject, PackPlace, Version, VersionRow};
+use crate::{
+    CatalogError, ListEntry, ListPage, ListQuery, ListedObject, PackPlace, Version, VersionRow,
+};
 use havre_model::record::{
     Body, DeleteMarkerRecord, ObjectKey, ObjectRecord, Part, RetentionMode, TombstoneRecord,
 };
@@ -210,9 +212,7 @@ pub(super) fn put_object(
         object: Some(object),
     };
     match put(change, entry, below_guarantee)? {
-        Outcome::Lost => {
-            blobs::discard(change, parts(object), below_guarantee).map(|()| false)
-        }
+        Outcome::Lost => blobs::discard(change, parts(object), below_guarantee).map(|()| false),
         Outcome::Won => Ok(true),
         Outcome::Known(counts) => Ok(counts),
     }
@@ -480,11 +480,7 @@ fn read(row: &Row<'_>) -> Result<VersionRow> {
     } else {
         Version::Object(Box::new(unpack(record)?))
     };
-    Ok(VersionRow {
-        seq: seq_value(row.get(0)?),
-        place: read_place(row, 2)?,
-        version,
-    })
+    Ok(VersionRow { seq: seq_value(row.get(0)?), place: read_place(row, 2)?, version })
 }
 
 fn read_place(row: &Row<'_>, first: usize) -> Result<PackPlace> {

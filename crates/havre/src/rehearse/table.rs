@@ -10,7 +10,8 @@
 
 use anyhow::{Context, Result};
 use havre_catalog::{
-    BlobState, Catalog, ListEntry, ListQuery, UploadEntry, UploadRow, UploadsQuery, Version, VersionRow,
+    BlobState, Catalog, ListEntry, ListQuery, UploadEntry, UploadRow, UploadsQuery, Version,
+    VersionRow,
 };
 use havre_model::record::{Body, ObjectKey};
 use havre_model::{BlobId, BlobName, BucketId, UploadId};
@@ -182,7 +183,8 @@ async fn object(catalog: &dyn Catalog, bucket: BucketId, key: &str) -> Result<Op
         for extent in parts.iter_mut().flat_map(|part| &mut part.extents) {
             extent.sites.clear();
             extent.stored = 0;
-            if let Some(row) = catalog.extent(extent.blob).await?.filter(|row| row.extent.is_some()) {
+            if let Some(row) = catalog.extent(extent.blob).await?.filter(|row| row.extent.is_some())
+            {
                 moved.push((row.blob().to_string(), row.geometry.to_string(), row.secret));
             }
         }

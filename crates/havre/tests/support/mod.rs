@@ -8,9 +8,7 @@ use havre::config::{Config, write_local};
 use havre::oversight::{Inside, Pen};
 use havre::rehearse::{RecoverReport, rehearse};
 use havre_engine::replay::Silent;
-use havre_engine::{
-    Bucket, Condition, PutRequest, ReadError, UploadRequest, WholeBody,
-};
+use havre_engine::{Bucket, Condition, PutRequest, ReadError, UploadRequest, WholeBody};
 use havre_keeper::{Busy, Collector, Compaction, Compactor, GcReport, Throttle};
 use havre_model::record::ObjectKey;
 use havre_seal::RootKey;
@@ -187,8 +185,11 @@ impl World {
             .expect("all sites are well");
         match round % 3 {
             0 => {
-                let parts =
-                    vec![havre_engine::CompletedPart { number: 1, etag: sent.etag, checksum: None }];
+                let parts = vec![havre_engine::CompletedPart {
+                    number: 1,
+                    etag: sent.etag,
+                    checksum: None,
+                }];
                 let request = havre_engine::CompleteRequest { parts, ..Default::default() };
                 engine
                     .complete(&self.bucket, key(&name), upload, request)

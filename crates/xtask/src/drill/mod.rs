@@ -43,6 +43,9 @@ const FULL_LOOK_ROUNDS: u64 = 25;
 /// Every so many rounds garbage is collected between the crash and the next start: what crashes
 /// leave behind would fill the disk, and the collector has to cope with it too.
 const COLLECT_ROUNDS: u64 = 10;
+/// Every so many rounds packs are compacted there, and the compaction is killed in its middle every
+/// other time.
+const COMPACT_ROUNDS: u64 = 8;
 const BUCKET: &str = "drill";
 
 /// How long a drill goes on.
@@ -124,6 +127,7 @@ fn crash_rounds(
                 0 => plan.collect_garbage().map(drop).context("gc after the crash"),
                 _ => Ok(()),
             })
+            .and_then(|()| compact(plan, round, delay))
             .and_then(|()| plan.start().context("start after the crash"))
             .and_then(|restarted| {
                 let mut connection = restarted.connect();
@@ -145,6 +149,16 @@ fn crash_rounds(
     );
     remains::check(&load, plan, server)?;
     Ok(round)
+}
+
+fn compact(plan: &Plan, round: u64, delay_ms: u64) -> Result<()> {
+    // A server that is no gateway of ours has no packs.
+    if round % COMPACT_ROUNDS != 0 || !plan.data.join("sites").is_dir() {
+        return Ok(());
+    }
+    let is_killed = round % (2 * COMPACT_ROUNDS) == 0;
+    let kill_after = is_killed.then(|| Duration::from_millis(delay_ms));
+    plan.compact(kill_after).context("compact after the crash")
 }
 
 /// Starts the load, crashes the server in its middle, and waits for the workers.

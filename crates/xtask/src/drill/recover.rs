@@ -62,7 +62,7 @@ fn rounds(plan: &Plan, objects: u64, seed: u64) -> Result<()> {
     fill(&server, objects)?;
     server.stop()?;
 
-    lose_catalog(plan)?;
+    plan.lose_catalog()?;
     let start = Instant::now();
     let said = run(&mut command(plan), "recover", DEADLINE)?;
     let whole = start.elapsed();
@@ -70,7 +70,7 @@ fn rounds(plan: &Plan, objects: u64, seed: u64) -> Result<()> {
     println!("   {}", line.context("havre recover says what it recovered")?);
     look(plan, &load, &mut random, objects).context("after the first rebuild")?;
 
-    lose_catalog(plan)?;
+    plan.lose_catalog()?;
     let away = AWAY.iter().map(|name| StoppedSite::stop(&plan.data, name));
     let away = away.collect::<Result<Vec<_>>>()?;
     let mut ended_early = 0;
@@ -89,7 +89,7 @@ fn rounds(plan: &Plan, objects: u64, seed: u64) -> Result<()> {
     away.iter().try_for_each(StoppedSite::restore)?;
     look(plan, &load, &mut random, objects).context("after the second rebuild")?;
 
-    lose_catalog(plan)?;
+    plan.lose_catalog()?;
     look(plan, &load, &mut random, objects).context("after a start without a catalog")
 }
 
@@ -112,17 +112,6 @@ fn killed(plan: &Plan, delay: Duration) -> Result<bool> {
     child.kill()?;
     child.wait()?;
     Ok(ended.is_none())
-}
-
-fn lose_catalog(plan: &Plan) -> Result<()> {
-    for entry in fs::read_dir(&plan.data)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("catalog.sqlite") {
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Starts the gateway on what was rebuilt, reads, and stops it.

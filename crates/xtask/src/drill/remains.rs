@@ -15,6 +15,10 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Shards of packs that may be left when everything is deleted and compacted: of those that say so,
+/// and of the ends of chains.
+const PACK_SHARDS_LEFT_MAX: u64 = 120;
+
 /// Shards of extents and of packs that lie at the sites.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Shards {
@@ -41,15 +45,27 @@ pub(super) fn check(load: &Load, plan: &Plan, server: Server) -> Result<()> {
         bail!("the catalog needs {needed:?}, the sites hold {after:?}; gc says {report}");
     }
 
+    plan.compact(None).context("compact")?;
+    let compacted = shards(&plan.data)?;
+    println!("   compaction: {} shards of packs, {} after it", after.packs, compacted.packs);
+    // What the sites alone tell is the same, as the judge sees it.
+    plan.lose_catalog()?;
     let server = plan.start()?;
     let mut connection = server.connect();
-    judge(load, &mut connection, &mut Random::new(0), Depth::All).context("after gc")?;
+    judge(load, &mut connection, &mut Random::new(0), Depth::All)
+        .context("after gc, compaction and the loss of the catalog")?;
     judge::empty(load, &mut connection)?;
     server.stop()?;
     let report = plan.collect_garbage()?;
     let left = shards(&plan.data)?;
     if left.extents != 0 {
         bail!("every object is deleted and {} shards are left; gc says {report}", left.extents);
+    }
+    plan.compact(None).context("compact")?;
+    let packs = shards(&plan.data)?.packs;
+    println!("   compaction with nothing left: {packs} shards of packs");
+    if packs > PACK_SHARDS_LEFT_MAX {
+        bail!("every object is deleted and {packs} shards of packs are left");
     }
     let litter = litter(&plan.data)?;
     if !litter.is_empty() {
