@@ -87,8 +87,8 @@ pub trait Catalog: Send + Sync + 'static {
     /// All buckets of all tenants, by id, for the keyring at start.
     async fn all_buckets(&self) -> Result<Vec<BucketRow>, CatalogError>;
 
-    /// Where the records of the bucket's versions stand, those after `after` (key and seq, newest of a
-    /// key first), at most `limit`.
+    /// Where the records of the bucket's versions stand, those after `after` (key and seq, newest
+    /// of a key first), at most `limit`.
     async fn places(
         &self,
         bucket: BucketId,
@@ -142,8 +142,8 @@ pub trait Catalog: Send + Sync + 'static {
     /// The blob. A pack that is known here is applied.
     async fn blob(&self, blob: BlobId) -> Result<Option<BlobRow>, CatalogError>;
 
-    /// The blob that has the bytes of the extent which objects name by this blob: that one, or what it
-    /// was dispersed anew into.
+    /// The blob that has the bytes of the extent which objects name by this blob: that one, or what
+    /// it was dispersed anew into.
     async fn extent(&self, named: BlobId) -> Result<Option<BlobRow>, CatalogError>;
 
     /// All blobs after `after`, by id, at most `limit`.

@@ -1,5 +1,6 @@
 //! Packs are written anew and retired while clients go on: the catalog says the same as before, and
-//! so does a recovery from what is left, in any order, whether retired packs are still there or not.
+//! so does a recovery from what is left, in any order, whether retired packs are still there or
+//! not.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -363,8 +363,8 @@ fn an_earlier_schema_is_brought_up_and_keeps_what_it_has() {
         let job = JobRow { name: "drain".to_owned(), state: vec![1] };
         block_on(catalog.put_job(job.clone())).unwrap();
         assert_eq!(block_on(catalog.jobs()).unwrap(), [job]);
-        // What stands in its packs nobody knows: they are left alone, and no end is forgotten beside
-        // them.
+        // What stands in its packs nobody knows: they are left alone, and no end is forgotten
+        // beside them.
         let packs = block_on(catalog.packs(None, 10)).unwrap();
         assert_eq!(packs.iter().map(|pack| pack.is_listed).collect::<Vec<_>>(), [false]);
         block_on(catalog.apply(pack(0, 2, vec![(3, tombstone(0, "a", None))]))).unwrap();

@@ -143,8 +143,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts a bucket under another placement policy. New objects are under it when this returns; the
-    /// keeper disperses the others anew.
+    /// Puts a bucket under another placement policy. New objects are under it when this returns;
+    /// the keeper disperses the others anew.
     ///
     /// # Errors
     /// See [`BucketError`]. Nothing changes when the bucket is under it already.
@@ -174,8 +174,8 @@ impl Engine {
         Ok(())
     }
 
-    /// When a bucket was put under another policy last, in milliseconds since 1970; when the gateway
-    /// started, if none was since: its configuration may have changed then.
+    /// When a bucket was put under another policy last, in milliseconds since 1970; when the
+    /// gateway started, if none was since: its configuration may have changed then.
     #[must_use]
     pub fn policy_changed_ms(&self) -> u64 {
         self.shared.policy_changed_ms.load(Ordering::Acquire)

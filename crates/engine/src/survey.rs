@@ -1,7 +1,7 @@
 //! Surveys: which packs the sites show, and who shows them.
 //!
-//! **Invariant.** What a site shows is noted, nothing is concluded from it here. A site that does not
-//! end its list is left behind after one that does not go on (I9).
+//! **Invariant.** What a site shows is noted, nothing is concluded from it here. A site that does
+//! not end its list is left behind after one that does not go on (I9).
 //!
 //! **Deliberately absent.** Reading packs, and which of them count ([`crate::replay`]).
 //!

@@ -1,4 +1,5 @@
-//! `havre policy`: puts buckets under other placement policies, and tells how far what they hold is.
+//! `havre policy`: puts buckets under other placement policies, and tells how far what they hold
+//! is.
 //!
 //! **Invariant.** What was done is said after the gateway has confirmed it.
 //!
@@ -19,11 +20,11 @@ const STALLED_LOOKS_MAX: u32 = 60;
 
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Put a bucket under another placement policy of the configuration. New objects are under it at
-    /// once; what is there is dispersed anew, while it is in use.
+    /// Put a bucket under another placement policy of the configuration. New objects are under it
+    /// at once; what is there is dispersed anew, while it is in use.
     Change(Change),
-    /// How far what is under another policy was dispersed anew. A policy whose geometry was changed in
-    /// the configuration is dispersed anew, too, from the next start on.
+    /// How far what is under another policy was dispersed anew. A policy whose geometry was changed
+    /// in the configuration is dispersed anew, too, from the next start on.
     Status {
         #[command(flatten)]
         config: crate::ConfigFile,

@@ -1,9 +1,10 @@
-//! The keeper's work that writes records: compaction and re-dispersal. The gateway does it, wherever
-//! the keeper runs, because a chain has one writer; or compaction once by hand.
+//! The keeper's work that writes records: compaction and re-dispersal. The gateway does it,
+//! wherever the keeper runs, because a chain has one writer; or compaction once by hand.
 //!
 //! **Invariant.** Beside the engine's [`Pen`], the workers get no more than the rest of the keeper.
 //!
-//! **Deliberately absent.** Which packs and extents (`keeper`), and how they are written (`engine`).
+//! **Deliberately absent.** Which packs and extents (`keeper`), and how they are written
+//! (`engine`).
 //!
 //! **Crash.** The next pass goes on.
 
@@ -97,7 +98,8 @@ impl Rewriting {
         let mut compactor = self.compactor();
         let mut took = Duration::ZERO;
         loop {
-            // To look at all packs of a large catalog takes a while: a twentieth of the time, at most.
+            // To look at all packs of a large catalog takes a while: a twentieth of the time, at
+            // most.
             self.ports.runtime.sleep(COMPACT_PAUSE.max(took * 20)).await;
             let began = self.ports.clock.elapsed();
             if !self.engine.takes_writes() {
@@ -131,9 +133,9 @@ impl Rewriting {
         }
     }
 
-    /// Disperses anew what is under another policy or geometry than it should be, for as long as the
-    /// gateway runs: soon after a start, because policies change with the configuration, soon after a
-    /// bucket's policy was changed, and now and then.
+    /// Disperses anew what is under another policy or geometry than it should be, for as long as
+    /// the gateway runs: soon after a start, because policies change with the configuration, soon
+    /// after a bucket's policy was changed, and now and then.
     pub(crate) async fn redisperse_for_ever(self) {
         let mut redisperser = self.redisperser();
         let (mut idle, mut pause, mut seen) = (Duration::MAX, Duration::ZERO, 0);

@@ -51,14 +51,15 @@ pub(crate) async fn serve(
     let served = config.server();
     let server =
         Server::bind(&served, engine, Arc::new(credentials), Some(admin), ports.clone()).await?;
-    let first = config.listeners.first().zip(server.addresses().first().copied());
-    if let Some((listener, address)) = first {
-        announce(config, &endpoint(listener, address))?;
-    }
     let post = gateway.post.clone();
     ports.runtime.spawn(Box::pin(gauges(Arc::clone(&gateway.engine), post, ports.clone())));
     let _keeper_socket = keep(&gateway, config, &ports);
     let _socket = take_orders(&gateway, config, server.tally(), &ports);
+    // Whoever reads that it serves may give it orders.
+    let first = config.listeners.first().zip(server.addresses().first().copied());
+    if let Some((listener, address)) = first {
+        announce(config, &endpoint(listener, address))?;
+    }
     tell_init();
     server.run(stop_signal()).await;
     tracing::info!("stopped");

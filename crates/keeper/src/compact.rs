@@ -1,4 +1,5 @@
-//! Compaction: packs of which little counts, and small ones, are written anew together, and retired.
+//! Compaction: packs of which little counts, and small ones, are written anew together, and
+//! retired.
 //!
 //! **Invariant.** A pack is retired only after each of its records that counts was carried into
 //! another one, durably and within the guarantee; it becomes garbage then, and garbage collection
@@ -37,8 +38,8 @@ const CARRIED_AT_ONCE: usize = 16;
 /// Records, and bytes of them, that are handed over together.
 const RECORDS_MAX: usize = 1024;
 const BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes that a pass has to gain, or packs that it has to make fewer, to be worth it: what it writes
-/// itself will be dead one day.
+/// Bytes that a pass has to gain, or packs that it has to make fewer, to be worth it: what it
+/// writes itself will be dead one day.
 const GAIN_BYTES_MIN: u64 = 1024 * 1024;
 const FEWER_PACKS_MIN: usize = 16;
 /// Bytes of a pack's shard, at most: with one data shard it is the whole frame and its tags.
@@ -151,8 +152,8 @@ impl Compactor {
         Ok(job.and_then(|job| postcard::from_bytes(&job.state).ok()).unwrap_or_default())
     }
 
-    /// One pass over all packs. A thorough one writes every pack anew in which something is dead, so
-    /// that what was deleted leaves the sites, too. Ends early when `go_on` says so.
+    /// One pass over all packs. A thorough one writes every pack anew in which something is dead,
+    /// so that what was deleted leaves the sites, too. Ends early when `go_on` says so.
     ///
     /// # Errors
     /// When the catalog fails. What cannot be done now is counted.

@@ -5,8 +5,8 @@
 //! `seal` nor `engine`. A blob is deleted only when no version, part, writer or reader needs it
 //! (I6).
 //!
-//! **Deliberately absent.** Writing chains and opening records: what compaction carries is written by
-//! whoever implements [`Rewriter`].
+//! **Deliberately absent.** Writing chains and opening records: what compaction carries is written
+//! by whoever implements [`Rewriter`].
 //!
 //! **Crash.** A pass that dies is begun again; deleting twice is deleting once.
 

@@ -3,12 +3,12 @@
 //! that their bucket is under now.
 //!
 //! **Invariant.** The old blob is needed until the new one is whole, was read back, and the record
-//! that says so is durable (I1, I6). Each of the two keeps the guarantee by itself: their secrets are
-//! independent, so shards of the one are worth nothing with shards of the other (I2, I5).
+//! that says so is durable (I1, I6). Each of the two keeps the guarantee by itself: their secrets
+//! are independent, so shards of the one are worth nothing with shards of the other (I2, I5).
 //!
-//! **Deliberately absent.** Which bucket is under which policy (its record says so), packs of another
-//! geometry than their own policy's ([`crate::compact`]), and shards that only lie elsewhere
-//! ([`crate::relocate`]).
+//! **Deliberately absent.** Which bucket is under which policy (its record says so), packs of
+//! another geometry than their own policy's ([`crate::compact`]), and shards that only lie
+//! elsewhere ([`crate::relocate`]).
 //!
 //! **Crash.** A new blob that no record names is an orphan; the extent is found again.
 

@@ -1,8 +1,8 @@
 //! Where the shards of a stored blob should go when they may not stay where they are.
 //!
 //! **Invariant.** The places that are proposed keep the guarantee when all is done, and at every
-//! moment before: until a shard is deleted where it was, both sites count, and only who reaches both
-//! has one shard by that (I2).
+//! moment before: until a shard is deleted where it was, both sites count, and only who reaches
+//! both has one shard by that (I2).
 //!
 //! **Deliberately absent.** Copying and deleting shards: the keeper.
 //!

@@ -30,8 +30,8 @@ pub enum Rule {
     /// Operations on one key happen in one order, each between its begin and its end; a write that
     /// was not acknowledged is wholly there or wholly not.
     Linearizable,
-    /// No coalition that must not read comes to hold `k` shards of a blob, by a write, a repair or a
-    /// move, and by the facts that whoever sends the shard was started with (I2).
+    /// No coalition that must not read comes to hold `k` shards of a blob, by a write, a repair or
+    /// a move, and by the facts that whoever sends the shard was started with (I2).
     NoCoalitionHoldsK,
     /// When a write is acknowledged, `k` shards are stored outside every coalition that must not
     /// cut off (I1).

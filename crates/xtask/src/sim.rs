@@ -29,8 +29,9 @@ pub(crate) fn play(mut words: Vec<String>) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("the simulation failed") }
 }
 
-/// Plays so many events, from a fresh seed, with the program that `cargo test` has just built beside
-/// its integration tests: alone it would be built with other features, and all below it once more.
+/// Plays so many events, from a fresh seed, with the program that `cargo test` has just built
+/// beside its integration tests: alone it would be built with other features, and all below it once
+/// more.
 pub(crate) fn run(steps: u64) -> Result<Tally> {
     let built = target().join("release/havre-sim");
     let program = if built.exists() { built } else { build("havre-sim", "havre-sim", &[])? };

@@ -69,8 +69,8 @@ pub(super) fn begin(change: &mut Change<'_>, seq: Seq, record: &UploadRecord) ->
     Ok(true)
 }
 
-/// Applies a part; whether it counts. Live, a part without its upload came after the upload's end; in a recovery its
-/// upload may still come.
+/// Applies a part; whether it counts. Live, a part without its upload came after the upload's end;
+/// in a recovery its upload may still come.
 pub(super) fn put_part(
     change: &mut Change<'_>,
     seq: Seq,

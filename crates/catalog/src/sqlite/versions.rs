@@ -370,8 +370,8 @@ fn ended_after(change: &Change<'_>, slot: &Slot<'_>, seq: i64) -> Result<bool> {
     Ok(ended.is_some_and(|ended| ended > seq))
 }
 
-/// Applies a tombstone, which is kept until nothing older can come any more; whether it counts: that
-/// of a bucket that has ended does not.
+/// Applies a tombstone, which is kept until nothing older can come any more; whether it counts:
+/// that of a bucket that has ended does not.
 pub(super) fn end_version(
     change: &mut Change<'_>,
     seq: Seq,
