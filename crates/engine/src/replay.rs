@@ -23,7 +23,7 @@ use havre_catalog::{AppliedPack, AppliedRecord, BlobRow, BlobState, CatalogError
 use havre_codec::pack::{self, PACK_FRAME_BYTES_MAX};
 use havre_codec::{BlobKeys, Gathered, SHARD_HEADER_BYTES, gather_each, shard};
 use havre_model::record::{self, Record};
-use havre_model::{BlobId, BlobName, ChainId, Geometry, Seq, SiteId, SiteSet};
+use havre_model::{BlobName, ChainId, Geometry, Seq, SiteId, SiteSet};
 use havre_policy::{Acknowledgement, Harm};
 use havre_seal::{Keyring, OpenError, RecordScope};
 use havre_sites::{SiteError, SiteErrorKind};
@@ -589,7 +589,7 @@ impl Replay<'_> {
     ) -> ReadPack {
         let knows = |link| cursor.knows(link);
         let last = (cursor.number, cursor.link);
-        if let Some(link) = self.retired.before(chain, pack.previous, last, &knows) {
+        if let Some(link) = self.retired.before(chain, pack.previous, last, knows) {
             pack.previous = link;
             return pack;
         }
@@ -604,7 +604,7 @@ impl Replay<'_> {
             let read = read.ok();
             let records = read.iter().flat_map(ReadPack::records);
             self.retired.look(&shared.keyring, name.blob(), records);
-            if let Some(link) = self.retired.before(chain, pack.previous, last, &knows) {
+            if let Some(link) = self.retired.before(chain, pack.previous, last, knows) {
                 pack.previous = link;
                 break;
             }

@@ -47,6 +47,9 @@ const SHARD_BYTES_MAX: u64 = PACK_FRAME_BYTES_MAX as u64 + (1 << 20);
 /// The name of the job in the catalog.
 const JOB: &str = "compact";
 
+/// A record of a pack as it was sealed, and what the catalog knows of it.
+pub type SealedRecord = (PackedRecord, Vec<u8>);
+
 /// Writes records again, and retires packs: whoever writes the chains does.
 #[async_trait]
 pub trait Rewriter: Send + Sync {
@@ -55,11 +58,7 @@ pub trait Rewriter: Send + Sync {
     ///
     /// # Errors
     /// In words, when it cannot be done now. Some may have been carried.
-    async fn carry(
-        &self,
-        from: BlobId,
-        records: Vec<(PackedRecord, Vec<u8>)>,
-    ) -> Result<u64, String>;
+    async fn carry(&self, from: BlobId, records: Vec<SealedRecord>) -> Result<u64, String>;
 
     /// Says durably that packs say nothing any more.
     ///
@@ -382,10 +381,7 @@ fn parse(name: BlobName, gathered: Gathered) -> Option<Read> {
 
 /// The records of a pack that count, in batches; `None` when they are not where the catalog has
 /// them.
-pub(crate) fn cut(
-    read: &Read,
-    contents: Vec<PackedRecord>,
-) -> Option<Vec<Vec<(PackedRecord, Vec<u8>)>>> {
+pub(crate) fn cut(read: &Read, contents: Vec<PackedRecord>) -> Option<Vec<Vec<SealedRecord>>> {
     let slots: HashSet<(u64, u32)> =
         read.frame.slots.iter().map(|slot| (slot.offset, slot.len)).collect();
     let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);

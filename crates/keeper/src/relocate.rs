@@ -291,7 +291,7 @@ impl Relocator {
         let Some(row) = locate(&*self.catalog, &self.fleet, row, is_reconciled).await? else {
             return Ok(Fate::Waits { read: Read::default() });
         };
-        self.held.moved(blob);
+        self.held.moved(row.named()).await;
         let Some(policy) = policy_of(&self.policies, &self.fleet, &row) else {
             return Ok(Fate::Fine);
         };
@@ -457,7 +457,7 @@ impl Relocator {
         };
         let (from, to) = (row.sites[index.get()], leftover.site);
         let is_noted = self.catalog.move_shards(blob, vec![ShardMove { index, from, to }]).await?;
-        self.held.moved(blob);
+        self.held.moved(row.named()).await;
         Ok(Some(if is_noted { Deletion::Later } else { Deletion::Refused }))
     }
 }
