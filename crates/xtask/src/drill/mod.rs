@@ -153,10 +153,10 @@ fn crash_rounds(
 
 fn compact(plan: &Plan, round: u64, delay_ms: u64) -> Result<()> {
     // A server that is no gateway of ours has no packs.
-    if round % COMPACT_ROUNDS != 0 || !plan.data.join("sites").is_dir() {
+    if !round.is_multiple_of(COMPACT_ROUNDS) || !plan.data.join("sites").is_dir() {
         return Ok(());
     }
-    let is_killed = round % (2 * COMPACT_ROUNDS) == 0;
+    let is_killed = round.is_multiple_of(2 * COMPACT_ROUNDS);
     let kill_after = is_killed.then(|| Duration::from_millis(delay_ms));
     plan.compact(kill_after).context("compact after the crash")
 }
