@@ -23,7 +23,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The longest that a run of cargo may take: on two slow cores everything takes 25 minutes to build.
+/// The longest that a run of cargo may take: on two slow cores a build of everything takes 25
+/// minutes.
 const CARGO_DEADLINE: Duration = Duration::from_secs(2700);
 /// Events that the simulation plays, every time from another seed.
 const SIM_STEPS: u64 = 100_000;
