@@ -83,20 +83,25 @@ impl Plan {
     pub(crate) fn collect_garbage(&self) -> Result<Value> {
         let mut command = Command::new(&self.program);
         command.arg("gc").arg("--config").arg(self.data.join("havre.toml"));
-        let text = process::run(&mut command, "gc", GC_DEADLINE)?;
-        // Log lines may stand before it.
-        let json = text.find("{\n").map(|at| &text[at..]).context("havre gc printed no JSON")?;
-        serde_json::from_str(json).context("the report of havre gc")
+        report(&process::run(&mut command, "gc", GC_DEADLINE)?).context("the report of havre gc")
+    }
+
+    fn compaction(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["compact", "--thorough", "--config"]).arg(self.data.join("havre.toml"));
+        command
     }
 
     /// Runs `havre compact --thorough` over the data directory, which no gateway may serve
-    /// meanwhile; kills it after so long, if it has not ended by then.
-    pub(crate) fn compact(&self, kill_after: Option<Duration>) -> Result<()> {
-        let mut command = Command::new(&self.program);
-        command.args(["compact", "--thorough", "--config"]).arg(self.data.join("havre.toml"));
-        let Some(kill_after) = kill_after else {
-            return process::run(&mut command, "compact", GC_DEADLINE).map(drop);
-        };
+    /// meanwhile; its report.
+    pub(crate) fn compact(&self) -> Result<Value> {
+        let text = process::run(&mut self.compaction(), "compact", GC_DEADLINE)?;
+        report(&text).context("the report of havre compact")
+    }
+
+    /// Begins the same, and kills it after so long, if it has not ended by then.
+    pub(crate) fn compact_and_kill(&self, kill_after: Duration) -> Result<()> {
+        let mut command = self.compaction();
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
         std::thread::sleep(kill_after);
@@ -284,6 +289,12 @@ fn read_credential(data: &Path) -> Result<Credential> {
 pub(crate) fn free_port() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     Ok(listener.local_addr()?)
+}
+
+/// The JSON that a command printed; log lines may stand before it.
+fn report(text: &str) -> Result<Value> {
+    let json = text.find("{\n").map(|at| &text[at..]).context("it printed no JSON")?;
+    Ok(serde_json::from_str(json)?)
 }
 
 #[cfg(test)]

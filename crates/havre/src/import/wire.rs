@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 use havre_model::ports::Ports;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -110,10 +110,14 @@ impl Wire {
     /// Sends a request and reads the answer, of `answer_bytes_max` at most, into memory.
     pub(super) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         body_bytes: u64,
         answer_bytes_max: u64,
     ) -> Result<Answer, WireError> {
+        if body_bytes == 0 && matches!(*request.method(), Method::PUT | Method::POST) {
+            // hyper leaves it out, and S3 takes no upload that does not say how long it is.
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let slow = (body_bytes + answer_bytes_max) / BYTES_PER_SECOND_MIN;
         let deadline = self.ports.runtime.sleep(ANSWER_DEADLINE + Duration::from_secs(slow));
         tokio::select! {

@@ -156,9 +156,11 @@ fn compact(plan: &Plan, round: u64, delay_ms: u64) -> Result<()> {
     if !round.is_multiple_of(COMPACT_ROUNDS) || !plan.data.join("sites").is_dir() {
         return Ok(());
     }
-    let is_killed = round.is_multiple_of(2 * COMPACT_ROUNDS);
-    let kill_after = is_killed.then(|| Duration::from_millis(delay_ms));
-    plan.compact(kill_after).context("compact after the crash")
+    match round.is_multiple_of(2 * COMPACT_ROUNDS) {
+        true => plan.compact_and_kill(Duration::from_millis(delay_ms)),
+        false => plan.compact().map(drop),
+    }
+    .context("compact after the crash")
 }
 
 /// Starts the load, crashes the server in its middle, and waits for the workers.
