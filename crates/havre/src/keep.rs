@@ -136,7 +136,7 @@ impl Keeper {
         }
     }
 
-    fn repairer(&self) -> Repairer {
+    pub(crate) fn repairer(&self) -> Repairer {
         let (catalog, fleet) = (Arc::clone(&self.index), Arc::clone(&self.fleet));
         let (policies, busy) = (Arc::clone(&self.policies), self.busy.clone());
         Repairer::new(catalog, fleet, policies, busy, self.bytes_per_second, self.ports.clone())

@@ -187,6 +187,11 @@ pub(crate) async fn compact_once(config: &Config, thorough: bool) -> Result<()> 
     );
     let ports = havre_sites::system::ports();
     let keeper = Keeper::inside(&gateway, config, ports.clone());
+    // Nothing is retired while anything is below its guarantee. Nobody writes: what is incomplete
+    // twice is so for good.
+    let mut repairer = keeper.repairer();
+    repairer.pass().await?;
+    let repaired = repairer.pass().await?;
     let mut compactor = Rewriting::new(&gateway, config, keeper.busy(), ports).compactor();
     let mut done = compactor.pass(thorough, &|| true).await?;
     // Each pass is bounded, and may make ends forgettable, which the next one gains by. What a pass
@@ -200,6 +205,8 @@ pub(crate) async fn compact_once(config: &Config, thorough: bool) -> Result<()> 
         "dead_bytes": done.dead_bytes,
         "waiting": done.waiting,
         "reason": done.reason,
+        "repaired": repaired.whole,
+        "incomplete": repaired.incomplete - repaired.whole,
         "packs_retired_ever": done.packs_retired,
         "records_carried_ever": done.records_carried,
         "garbage_deleted": report.garbage_deleted,

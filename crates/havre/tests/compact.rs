@@ -55,6 +55,29 @@ async fn a_blank_machine_finds_what_counts_although_sites_keep_what_they_should_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn by_hand_what_misses_a_shard_is_repaired_first() {
+    let mut w = world(|text| text).await;
+    w.live(1).await;
+    let (folder, data) = w.stop();
+    // A pack amid the others misses a shard, as a rebuilt catalog notes.
+    let packs = files(&data.join("sites/s1/p"));
+    std::fs::remove_file(&packs[packs.len() / 2]).expect("it works");
+    for file in files(&data).iter().filter(|file| file.to_string_lossy().contains("catalog.")) {
+        std::fs::remove_file(file).expect("it works");
+    }
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_havre"));
+    command.args(["compact", "--thorough", "--config"]).arg(data.join("havre.toml"));
+    let output = command.output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json = text.find("{\n").map(|at| &text[at..]).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    assert_eq!((&report["repaired"], &report["incomplete"]), (&1.into(), &0.into()), "{report}");
+    assert_eq!(report["waiting"], 0, "{report}");
+    assert!(report["packs_retired_ever"].as_u64() > Some(10), "{report}");
+    drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_go_on_while_packs_are_written_anew() {
     let mut w = world(|text| text).await;
     w.live(1).await;

@@ -73,6 +73,11 @@ impl World {
         Self { folder, config, gateway, bucket, contents }
     }
 
+    /// Nobody serves its data directory any more, which lies in the folder.
+    pub(crate) fn stop(self) -> (TempDir, PathBuf) {
+        (self.folder, self.config.gateway.data)
+    }
+
     pub(crate) async fn put(&mut self, name: &str, value: Vec<u8>) {
         let mut body = WholeBody::new(value.clone());
         let engine = &self.gateway.engine;
