@@ -15,13 +15,16 @@ use crate::error::PutError;
 use crate::fanout::{Outcome, Pending, Settled, Verdict, bit, settle};
 use crate::inflight::Hold;
 use crate::mend::mend;
+use crate::repeat::repetition;
 use crate::reservations::Reservation;
 use crate::seqs::Ticket;
 use crate::shared::{Placement, Shared};
 use futures::future::{self, Either};
 use futures::{FutureExt, StreamExt};
 use havre_catalog::{AppliedPack, AppliedRecord, BlobRow, ChainState, PackLink};
-use havre_codec::pack::{PACK_HEADER_BYTES, PackBuilder, SLOT_HEADER_BYTES};
+use havre_codec::pack::{
+    PACK_HEADER_BYTES, PackBuilder, SEALED_RECORD_BYTES_MAX, SLOT_HEADER_BYTES,
+};
 use havre_codec::{BlobKeys, disperse};
 use havre_model::limits::{
     JOURNAL_QUEUE_BYTES_MAX, JOURNAL_QUEUE_MAX, PACK_BYTES_MAX, PACK_RECORDS_MAX,
@@ -60,6 +63,10 @@ const FENCE_PAUSE_MAX: Duration = Duration::from_secs(600);
 const NUMBERS_SKIPPED: u64 = 1000;
 /// How far ahead of the catalog a site's listing is believed: a liar must not use the numbers up.
 const NUMBERS_AHEAD_MAX: u64 = 1 << 32;
+/// Bounds of a pack that is filled: one more that repeats it has room for its retirement.
+const RECORDS_MAX: usize = PACK_RECORDS_MAX - 1;
+const BYTES_MAX: usize = PACK_BYTES_MAX - 1024;
+const _: () = assert!(SEALED_RECORD_BYTES_MAX + 2 * SLOT_HEADER_BYTES <= BYTES_MAX);
 /// Packs that were given up and whose shards are not deleted yet.
 const ABANDONED_MAX: usize = 1024;
 
@@ -75,14 +82,15 @@ pub(crate) struct Entry {
     pub(crate) below: bool,
     /// The record's number, on its way until it is applied; none of a copy, whose number arrived
     /// before.
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) ticket: Option<Arc<Ticket>>,
 }
 
 struct Queued {
     /// `None` for a writer that only wants a pack to follow the last one.
     entry: Option<Entry>,
     reply: oneshot::Sender<Result<(), PutError>>,
-    _room: OwnedSemaphorePermit,
+    /// None is needed for what the journal itself writes.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// The journal of one placement policy.
@@ -142,6 +150,9 @@ impl Journal {
             number: first_number(state.number, number_seen),
             link: state.link,
             unsettled: (state.link != PackLink::NONE).then_some(state.link.blob),
+            retirement: None,
+            repeat_after: Duration::ZERO,
+            repeat_pause: SETTLE_PAUSE_MIN,
             abandoned: VecDeque::new(),
             in_doubt: Arc::clone(&in_doubt),
             stalled: Arc::clone(&stalled),
@@ -198,7 +209,7 @@ impl Journal {
     async fn send(&self, entry: Option<Entry>, bytes: usize) -> Result<Commit, PutError> {
         let room = self.room_for(bytes).await?;
         let (reply, receiver) = oneshot::channel();
-        let sent = self.queue.send(Queued { entry, reply, _room: room }).await;
+        let sent = self.queue.send(Queued { entry, reply, _room: Some(room) }).await;
         sent.map_err(|_| PutError::Unavailable("the gateway is stopping".into()))?;
         Ok(Commit(vec![receiver]))
     }
@@ -226,6 +237,10 @@ struct Writer {
     /// The chain's last pack as it was found, until it is known to be within its guarantee. What is
     /// acknowledged behind it would be lost with it.
     unsettled: Option<BlobId>,
+    /// The number of its retirement, should it have to be repeated, and when that may be tried.
+    retirement: Option<Arc<Ticket>>,
+    repeat_after: Duration,
+    repeat_pause: Duration,
     /// Packs that were given up since the last acknowledged one. Should the process die now, the
     /// next one may find them readable and go on behind them: they stay whole until a later pack
     /// says that they are off the chain.
@@ -256,8 +271,8 @@ struct Reply {
     sender: Option<oneshot::Sender<Result<(), PutError>>>,
     _reservations: Vec<Reservation>,
     holds: Vec<Hold>,
-    ticket: Option<Ticket>,
-    _room: OwnedSemaphorePermit,
+    ticket: Option<Arc<Ticket>>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What a journal's writer does next.
@@ -274,7 +289,7 @@ struct Abandoned {
     /// When the last of its shards has been stored or has failed.
     ended: oneshot::Receiver<()>,
     _holds: Vec<Hold>,
-    _tickets: Vec<Ticket>,
+    _tickets: Vec<Arc<Ticket>>,
 }
 
 /// The number after which a new process numbers its packs: no pack of an earlier one may have a
@@ -344,11 +359,47 @@ impl Writer {
 
     /// Sees to it that the pack that the next one will follow is within its guarantee.
     async fn settle_last(&mut self) {
-        if let Some(blob) = self.unsettled
-            && mend(&self.shared, &self.placement, blob).await
-        {
-            self.unsettled = None;
+        let Some(last) = self.unsettled else { return };
+        if mend(&self.shared, &self.placement, last).await {
+            (self.unsettled, self.retirement) = (None, None);
+            return;
         }
+        let now = self.shared.ports.clock.elapsed();
+        if now < self.repeat_after {
+            return;
+        }
+        self.repeat_after = now + self.repeat_pause;
+        self.repeat_pause = (self.repeat_pause * 2).min(MEND_PAUSE_MAX);
+        if let Err(error) = self.repeat(last).await {
+            tracing::warn!(%last, %error, "the last pack of a chain cannot be repeated now");
+        }
+    }
+
+    /// Writes the last pack once more: under another name all its shards find a place.
+    async fn repeat(&mut self, last: BlobId) -> Result<(), PutError> {
+        let seqs = &self.shared.seqs;
+        let ticket = match &self.retirement {
+            Some(ticket) => Arc::clone(ticket),
+            None => {
+                let ticket = Arc::new(seqs.next(&*self.shared.catalog).await?);
+                ticket.disarm();
+                Arc::clone(self.retirement.insert(ticket))
+            }
+        };
+        if !seqs.is_quiet_below(ticket.seq()) {
+            let reason = "records that were numbered before it are on their way";
+            return Err(PutError::Unavailable(reason.to_owned()));
+        }
+        let entries = repetition(&self.shared, last, ticket).await?;
+        let records = entries.len();
+        let queued = |entry| Queued { entry: Some(entry), reply: oneshot::channel().0, _room: None };
+        self.write(entries.into_iter().map(queued).collect()).await;
+        if self.link.blob != last {
+            tracing::info!(%last, records, "the last pack of a chain was repeated");
+            metrics::counter!("havre_packs_repeated_total").increment(1);
+            (self.unsettled, self.retirement) = (None, None);
+        }
+        Ok(())
     }
 
     /// How many writers are expected to want this pack, when `waiting` do already. Those of the
@@ -368,7 +419,7 @@ impl Writer {
         let mut batch = vec![first];
         let mut target = None;
         let mut linger = None;
-        while batch.len() < PACK_RECORDS_MAX {
+        while batch.len() < RECORDS_MAX {
             let next = match self.entries.try_recv() {
                 Ok(entry) => Some(entry),
                 Err(_) => {
@@ -394,7 +445,7 @@ impl Writer {
             };
             let Some(next) = next else { break };
             pack_bytes += next.slot_bytes();
-            if pack_bytes > PACK_BYTES_MAX {
+            if pack_bytes > BYTES_MAX {
                 self.carried = Some(next);
                 break;
             }
@@ -514,6 +565,7 @@ impl Writer {
             holds.append(&mut reply.holds);
             tickets.extend(reply.ticket.take());
         }
+        tickets.iter().for_each(|ticket: &Arc<Ticket>| ticket.disarm());
         self.in_doubt.store(true, Ordering::Release);
         let (last, ended) = oneshot::channel();
         self.shared.ports.runtime.spawn(Box::pin(async move {

@@ -1,10 +1,10 @@
 //! Brings the last pack of a chain to its guarantee, before anything is acknowledged behind it.
 //!
-//! **Invariant.** Shards are only added: each at the site that it was made for, or, where nobody
-//! knows which that was, at one that cannot come to `k` by it (I2). True is said only of a pack
-//! that the loss of no coalition takes away.
+//! **Invariant.** Shards are only added, each at the site that it was made for (I2). True is said
+//! only of a pack that the loss of no coalition takes away.
 //!
-//! **Deliberately absent.** Repair of other blobs: those in front of an acknowledged pack were
+//! **Deliberately absent.** A shard of which nobody knows where it was made for: any site that gets
+//! it may have had another, and so the pack is repeated instead ([`crate::repeat`]). Repair of other blobs: those in front of an acknowledged pack were
 //! within their guarantee when it was written, and what they lost since is the keeper's work.
 //!
 //! **Crash.** A shard that was put and not noted is found by its header.
@@ -17,7 +17,7 @@ use futures::future;
 use havre_catalog::{BlobRow, CatalogError, ShardMove};
 use havre_codec::disperse;
 use havre_model::{BlobId, ShardIndex, SiteSet};
-use havre_policy::{Acknowledgement, Harm, OnOutage, Permit, PlacementPolicy};
+use havre_policy::{Acknowledgement, OnOutage, Permit, PlacementPolicy};
 use havre_sites::{Guarded, SiteErrorKind};
 use std::sync::Arc;
 
@@ -169,12 +169,12 @@ fn sites_of(placed: &[Placed]) -> SiteSet {
 }
 
 /// Where each shard that is not `known` to be stored is to be: at its own site; if nobody knows
-/// which that is, at the one that shows it, or at one that has none and may take it.
+/// which that is, at the one that shows it.
 async fn place(
     shared: &Shared,
     policy: &PlacementPolicy,
     handle: &BlobHandle,
-    mut known: Vec<Placed>,
+    known: Vec<Placed>,
 ) -> Vec<Placed> {
     let mut places = Vec::new();
     let mut homeless = Vec::new();
@@ -194,82 +194,13 @@ async fn place(
     }
     let others: Vec<usize> = open.minus(stored).minus(sites_of(&places)).iter().collect();
     let looks = others.iter().map(|position| shard_at(&shared.fleet, handle, *position));
-    let mut free = Vec::new();
     for (position, found) in others.iter().zip(future::join_all(looks).await) {
-        match found {
-            Ok(index) if homeless.contains(&index) => {
-                homeless.retain(|other| *other != index);
-                known.push((index, *position));
-                places.push((index, *position));
-            }
-            Err(error) if matches!(error.kind, SiteErrorKind::Missing | SiteErrorKind::Invalid) => {
-                free.push(*position);
-            }
-            // What a site has that does not answer, or has of another index, nobody may add to.
-            _ => {}
+        if let Ok(index) = found
+            && homeless.contains(&index)
+        {
+            homeless.retain(|other| *other != index);
+            places.push((index, *position));
         }
     }
-    for index in homeless {
-        let Some(at) = free.iter().position(|at| may_take(policy, &known, *at)) else { break };
-        places.push((index, free.swap_remove(at)));
-    }
     places
-}
-
-/// Whether no coalition that must not read comes to `k` shards when this site gets one that is not
-/// `known`, whatever it got before and does not show: those that are elsewhere leave too few.
-fn may_take(policy: &PlacementPolicy, known: &[Placed], position: usize) -> bool {
-    let readers = policy.coalitions().iter().filter(|coalition| coalition.harm == Harm::Read);
-    let mut reached = readers.filter(|coalition| coalition.reach.contains(position));
-    reached.all(|coalition| {
-        let elsewhere = known.iter().filter(|(_, at)| !coalition.reach.contains(*at)).count();
-        policy.geometry().total() - elsewhere < policy.geometry().data()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use havre_policy::{
-        CoalitionSpec, Facts, GuaranteeSpec, OperatorFacts, PartyKind, PolicySpec, SiteFacts,
-    };
-
-    /// Six sites, two in each of three jurisdictions, none of which must read.
-    fn policy(k: u8, m: u8) -> PlacementPolicy {
-        let site = |number: usize| SiteFacts {
-            name: format!("s{number}"),
-            operator: "o".to_owned(),
-            location: ["CH", "JP", "CA"][number / 2].to_owned(),
-        };
-        let operator = OperatorFacts { name: "o".to_owned(), ..OperatorFacts::default() };
-        let facts = Facts::new((0..6).map(site).collect(), vec![operator], 0.5);
-        let facts = facts.expect("valid facts");
-        let cannot_read = vec![CoalitionSpec::AnyOne(PartyKind::Jurisdiction)];
-        let guarantee = GuaranteeSpec { cannot_read, cannot_cut_off: Vec::new() };
-        let (name, sites, exclude) = ("p".to_owned(), None, Vec::new());
-        let on_outage = OnOutage::Refuse;
-        let spec = PolicySpec { name, k, m, sites, exclude, guarantee, on_outage };
-        PlacementPolicy::new(&facts, spec).expect("the guarantee holds")
-    }
-
-    #[track_caller]
-    fn check((k, m): (u8, u8), known: &[usize], position: usize, may: bool) {
-        let policy = policy(k, m);
-        let indices = policy.geometry().indices();
-        let known: Vec<Placed> = indices.zip(known.iter().copied()).collect();
-        assert_eq!(may_take(&policy, &known, position), may, "{known:?}");
-    }
-
-    #[test]
-    fn who_may_have_had_a_shard_before_gets_no_other() {
-        // One jurisdiction shows none of its two: whichever they were, they are two.
-        check((3, 3), &[2, 3, 4, 5], 0, true);
-        // One of its sites shows a shard, the other does not, nor does one elsewhere: it may have
-        // had either of the two that are missing, and would come to three.
-        check((3, 3), &[1, 2, 3, 4], 0, false);
-        check((3, 3), &[1, 2, 3, 4, 5], 0, true);
-        // With four to decode, three are too few.
-        check((4, 2), &[1, 2, 3, 4], 0, true);
-        check((4, 2), &[1, 2, 4], 0, false);
-    }
 }

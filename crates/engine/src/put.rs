@@ -299,7 +299,7 @@ impl Engine {
             reservations,
             holds: Vec::new(),
             below: false,
-            ticket: Some(ticket),
+            ticket: Some(Arc::new(ticket)),
         })
     }
 

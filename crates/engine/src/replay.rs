@@ -13,7 +13,7 @@
 use crate::blob::delete_shards;
 use crate::fanout::bit;
 use crate::mend::{End, mend_end};
-use crate::retired::Retired;
+use crate::retired::{Retired, repeated};
 use crate::shared::Shared;
 use crate::survey::Survey;
 use bytes::BytesMut;
@@ -324,18 +324,19 @@ impl Shared {
 }
 
 /// A pack as it was read back.
-struct ReadPack {
+pub(crate) struct ReadPack {
     number: u64,
     order: Seq,
     link: PackLink,
-    previous: PackLink,
+    pub(crate) previous: PackLink,
     row: BlobRow,
     slots: Vec<pack::Slot>,
     bytes: Vec<u8>,
 }
 
 impl ReadPack {
-    fn records(&self) -> impl Iterator<Item = &[u8]> {
+    /// Its records, as they were sealed.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
         self.slots.iter().filter_map(|slot| {
             let from = usize::try_from(slot.offset).ok()?;
             self.bytes.get(from..from + slot.len as usize)
@@ -444,24 +445,32 @@ impl Replay<'_> {
                     return self.without_keys(survey, &still_waiting).await;
                 }
                 self.looks_for_keys -= 1;
-                self.look_for_keys(survey).await;
+                self.look_through(survey.newest_first().collect(), |_| false).await;
             }
             waiting = still_waiting;
         }
     }
 
-    /// Installs the keys that any pack has.
-    async fn look_for_keys(&mut self, survey: &Survey) {
+    /// Looks through packs for keys and for retired packs, the newest first because it tells the
+    /// most, until it is enough.
+    async fn look_through(
+        &mut self,
+        packs: Vec<(BlobName, SiteSet)>,
+        is_enough: impl Fn(&Retired) -> bool,
+    ) {
         let shared = self.shared;
-        let reads: Vec<(BlobName, SiteSet)> = survey.newest_first().collect();
-        let reads = reads
+        let reads = packs
             .into_iter()
             .map(|(name, holders)| async move { (name, shared.read_pack(name, holders).await) });
         let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
         while let Some((name, read)) = packs.next().await {
-            let read = read.ok();
-            let records = read.iter().flat_map(ReadPack::records);
-            self.retired.look(&shared.keyring, name.blob(), records);
+            self.retired.see(name.blob());
+            if let (BlobName::Pack { chain, .. }, Ok(pack)) = (name, read) {
+                self.retired.look(&shared.keyring, chain, &pack);
+            }
+            if is_enough(&self.retired) {
+                return;
+            }
         }
     }
 
@@ -587,27 +596,19 @@ impl Replay<'_> {
         chain: ChainId,
         mut pack: ReadPack,
     ) -> ReadPack {
-        let knows = |link| cursor.knows(link);
         let last = (cursor.number, cursor.link);
-        if let Some(link) = self.retired.before(chain, pack.previous, last, knows) {
-            pack.previous = link;
-            return pack;
+        let links = [Some(pack.previous), repeated(&self.shared.keyring, chain, &pack)];
+        let find = |retired: &Retired| {
+            let mut links = links.into_iter().flatten();
+            links.find_map(|link| retired.before(chain, link, last, |link| cursor.knows(link)))
+        };
+        if find(&self.retired).is_none() {
+            let packs = survey.newest_first();
+            let unseen = packs.filter(|(name, _)| !self.retired.has_seen(name.blob())).collect();
+            self.look_through(unseen, |retired| find(retired).is_some()).await;
         }
-        let shared = self.shared;
-        let reads = survey.newest_first().filter(|(name, _)| !self.retired.has_seen(name.blob()));
-        let reads: Vec<(BlobName, SiteSet)> = reads.collect();
-        let reads = reads
-            .into_iter()
-            .map(|(name, holders)| async move { (name, shared.read_pack(name, holders).await) });
-        let mut packs = Box::pin(stream::iter(reads).buffered(PACKS_AHEAD));
-        while let Some((name, read)) = packs.next().await {
-            let read = read.ok();
-            let records = read.iter().flat_map(ReadPack::records);
-            self.retired.look(&shared.keyring, name.blob(), records);
-            if let Some(link) = self.retired.before(chain, pack.previous, last, knows) {
-                pack.previous = link;
-                break;
-            }
+        if let Some(link) = find(&self.retired) {
+            pack.previous = link;
         }
         pack
     }

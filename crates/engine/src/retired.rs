@@ -8,7 +8,7 @@
 //!
 //! **Crash.** Memory only: found again with the packs.
 
-use crate::replay::open_record;
+use crate::replay::{ReadPack, open_record};
 use havre_catalog::PackLink;
 use havre_model::record::{PackEnd, Record, RetiredRun};
 use havre_model::{BlobId, ChainId};
@@ -49,26 +49,18 @@ impl Retired {
         self.seen.contains(&blob)
     }
 
-    /// Takes what a pack says of retired ones. Its other records wait for their turn, but for
-    /// keys: those of tenants are installed on the way, and those of buckets where their tenant's
-    /// is.
-    pub(crate) fn look<'a>(
-        &mut self,
-        keyring: &Keyring,
-        blob: BlobId,
-        records: impl Iterator<Item = &'a [u8]>,
-    ) {
+    /// Takes what a pack says of retired ones, but for the one that it repeats: whether it counts
+    /// itself is not known here. Its other records wait for their turn, but for keys: those of
+    /// tenants are installed on the way, and those of buckets where their tenant's is.
+    pub(crate) fn look(&mut self, keyring: &Keyring, chain: ChainId, pack: &ReadPack) {
+        let previous = pack.previous.blob;
+        let runs = told(keyring, pack).filter(|run| !run.is_repeated_by(chain, previous));
+        self.add(runs.collect());
+    }
+
+    /// Notes that a pack was looked through, or cannot be.
+    pub(crate) fn see(&mut self, blob: BlobId) {
         self.seen.insert(blob);
-        for sealed in records {
-            let is_setting =
-                !matches!(Keyring::record_scope(sealed), Ok(RecordScope::Bucket(..)) | Err(_));
-            if is_setting
-                && let Ok(record) = open_record(keyring, sealed)
-                && let Record::Retired(retired) = record.record
-            {
-                self.add(retired.runs);
-            }
-        }
     }
 
     /// The last pack before `link`, or that itself, of which `knows` is true, over retired ones
@@ -94,6 +86,26 @@ impl Retired {
         }
         None
     }
+}
+
+/// The pack that this one is about to follow: of one that repeats the pack before it, the one before
+/// that.
+pub(crate) fn repeated(keyring: &Keyring, chain: ChainId, pack: &ReadPack) -> Option<PackLink> {
+    let mut runs = told(keyring, pack);
+    let run = runs.find(|run| run.is_repeated_by(chain, pack.previous.blob))?;
+    (run.end.hash == pack.previous.hash).then(|| link_of(run.before))
+}
+
+/// The runs of retired packs in a pack.
+fn told<'a>(keyring: &'a Keyring, pack: &'a ReadPack) -> impl Iterator<Item = RetiredRun> + 'a {
+    let settings = pack.records().filter(|sealed| {
+        !matches!(Keyring::record_scope(sealed), Ok(RecordScope::Bucket(..)) | Err(_))
+    });
+    let opened = settings.filter_map(|sealed| open_record(keyring, sealed).ok());
+    opened.flat_map(|record| match record.record {
+        Record::Retired(retired) => retired.runs,
+        _ => Vec::new(),
+    })
 }
 
 const fn link_of(end: PackEnd) -> PackLink {

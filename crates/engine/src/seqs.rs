@@ -11,7 +11,7 @@ use crate::error::EngineError;
 use havre_catalog::Catalog;
 use havre_model::Seq;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,18 +22,26 @@ const BLOCK: u64 = 1 << 16;
 #[derive(Default)]
 pub(crate) struct Seqs {
     reserved: tokio::sync::Mutex<Range<u64>>,
-    on_the_way: Arc<Mutex<BTreeSet<u64>>>,
+    on_the_way: OnTheWay,
 }
+
+/// Numbers, and whether what a record of each says may still come to end what another one says.
+type OnTheWay = Arc<Mutex<BTreeMap<u64, bool>>>;
 
 /// A number on its way to the catalog; dropped when its record is applied or given up.
 pub(crate) struct Ticket {
     seq: u64,
-    on_the_way: Arc<Mutex<BTreeSet<u64>>>,
+    on_the_way: OnTheWay,
 }
 
 impl Ticket {
     pub(crate) const fn seq(&self) -> Seq {
         Seq::new(self.seq)
+    }
+
+    /// Its record ends nothing that another one says: it was given up, or is of that kind.
+    pub(crate) fn disarm(&self) {
+        self.on_the_way.lock().insert(self.seq, false);
     }
 }
 
@@ -52,12 +60,17 @@ impl Seqs {
         }
         let seq = reserved.next().expect("a reserved range is not empty");
         // Entered before the lock is given up: a higher number is never alone on the way.
-        self.on_the_way.lock().insert(seq);
+        self.on_the_way.lock().insert(seq, true);
         Ok(Ticket { seq, on_the_way: Arc::clone(&self.on_the_way) })
     }
 
     /// No number below this is on its way.
     pub(crate) fn settled(&self) -> Seq {
-        Seq::new(self.on_the_way.lock().first().copied().unwrap_or_default())
+        Seq::new(self.on_the_way.lock().keys().next().copied().unwrap_or_default())
+    }
+
+    /// Whether every record below this number that may end what another one says is applied.
+    pub(crate) fn is_quiet_below(&self, seq: Seq) -> bool {
+        self.on_the_way.lock().range(..seq.value()).all(|(_, may_end)| !may_end)
     }
 }

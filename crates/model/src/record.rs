@@ -207,6 +207,13 @@ impl RetiredRun {
     pub fn covers(&self, chain: ChainId, number: u64) -> bool {
         self.chain == chain && (self.first..=self.last).contains(&number)
     }
+
+    /// Whether a pack of this chain that names `previous` as the one before it repeats the run's
+    /// last pack, when this run stands in it: then the run is true only if that pack counts.
+    #[must_use]
+    pub fn is_repeated_by(&self, chain: ChainId, previous: BlobId) -> bool {
+        self.chain == chain && self.end.blob == previous
+    }
 }
 
 /// A pack by its blob and by the hash of its frame, as its successor names it.

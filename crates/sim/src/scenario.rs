@@ -141,22 +141,17 @@ struct Scenario {
 #[must_use]
 pub fn run(options: Options) -> Report {
     let mut rng = Rng::new(options.seed ^ 0x5eed);
-    // With more sites than shards some rounds break a rule without any measure, too
-    // (docs/INVARIANTS.md, I1): they are played with the measures until that is mended.
-    let layouts: &[Layout] = match options.measures {
-        false => &[Layout::Six, Layout::Six, Layout::Thrifty, Layout::Degrading, Layout::Eight],
-        true => &[
-            Layout::Six,
-            Layout::Thrifty,
-            Layout::Degrading,
-            Layout::Eight,
-            Layout::Nine,
-            Layout::Nine,
-            Layout::Ten,
-            Layout::Ten,
-        ],
-    };
-    let layout = *rng.pick(layouts);
+    let layouts = [
+        Layout::Six,
+        Layout::Six,
+        Layout::Thrifty,
+        Layout::Degrading,
+        Layout::Eight,
+        Layout::Nine,
+        Layout::Nine,
+        Layout::Ten,
+    ];
+    let layout = *rng.pick(&layouts);
     let world = World::new(options.seed, layout, options.prints);
     let clients_max = 1 + rng.index(8);
     let report = Report::default();
