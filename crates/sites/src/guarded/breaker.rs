@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Silence that an abandoned call may prove: hedged reads give up on a hung site long before its
 /// deadline, and would otherwise ask it first for ever.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// For how long a refusal is remembered where nothing is stored meanwhile: somebody has to act, and
+/// nobody tells that they did.
+const REFUSED_FOR: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -45,6 +48,8 @@ pub(super) struct Pass {
 pub(super) enum Outcome {
     /// The site answered, be it with an error.
     Answered,
+    /// It answered to what takes no room, and so says nothing of a refusal before.
+    Freed,
     /// It answered that it will not.
     Refused,
     /// It did not, by the deadline or because the connection failed.
@@ -60,8 +65,9 @@ pub(super) struct Breaker {
     silent_since: Option<Duration>,
     silent_calls_max: u32,
     probe: Probe,
-    /// The last answer was a refusal: a full disk or a lost credential refuses the next one too.
-    refused: bool,
+    /// When the last answer was a refusal, if it was: a full disk or a lost credential refuses the
+    /// next one too. That a full disk deletes shards proves nothing.
+    refused: Option<Duration>,
 }
 
 impl Breaker {
@@ -73,7 +79,7 @@ impl Breaker {
             silent_since: None,
             silent_calls_max,
             probe,
-            refused: false,
+            refused: None,
         }
     }
 
@@ -81,8 +87,9 @@ impl Breaker {
         self.state == State::Open
     }
 
-    pub(super) fn is_suspect(&self) -> bool {
-        self.silent_calls > 0 || self.state != State::Closed || self.refused
+    pub(super) fn is_suspect(&self, now: Duration) -> bool {
+        let refused = self.refused.is_some_and(|at| now.saturating_sub(at) < REFUSED_FOR);
+        self.silent_calls > 0 || self.state != State::Closed || refused
     }
 
     pub(super) fn admit(&mut self) -> Option<Pass> {
@@ -101,8 +108,12 @@ impl Breaker {
     #[must_use]
     pub(super) fn note(&mut self, pass: Pass, outcome: Outcome, now: Duration) -> bool {
         match outcome {
-            Outcome::Answered | Outcome::Refused => {
-                self.refused = outcome == Outcome::Refused;
+            Outcome::Answered | Outcome::Freed | Outcome::Refused => {
+                match outcome {
+                    Outcome::Refused => self.refused = Some(now),
+                    Outcome::Answered => self.refused = None,
+                    _ => {}
+                }
                 // An answer to a call from before the breaker opened leaves the probe to its work.
                 if pass.trial || self.state == State::Closed {
                     self.state = State::Closed;
@@ -196,7 +207,7 @@ mod tests {
         breaker.probed();
         let trial = breaker.admit().unwrap();
         assert!(!breaker.note(trial, Outcome::Answered, T));
-        assert!(!breaker.is_suspect());
+        assert!(!breaker.is_suspect(T));
         assert!(breaker.admit().is_some() && breaker.admit().is_some());
     }
 
@@ -206,14 +217,14 @@ mod tests {
         assert!(!silent(&mut breaker));
         assert!(silent(&mut breaker));
         breaker.probed();
-        assert!(breaker.is_suspect());
+        assert!(breaker.is_suspect(T));
         let (first, second) = (breaker.admit().unwrap(), breaker.admit().unwrap());
         assert!(breaker.note(first, Outcome::Silent, T));
         assert!(!breaker.note(second, Outcome::Silent, T), "one probe is enough");
         breaker.probed();
         let pass = breaker.admit().unwrap();
         assert!(!breaker.note(pass, Outcome::Answered, T));
-        assert!(!breaker.is_suspect());
+        assert!(!breaker.is_suspect(T));
     }
 
     #[test]
@@ -226,13 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_makes_it_suspect_until_the_next_success() {
+    fn a_refusal_makes_it_suspect_until_something_is_stored_again() {
         let mut breaker = Breaker::new(1, Probe::Hints);
-        for (outcome, suspect) in [(Outcome::Refused, true), (Outcome::Answered, false)] {
+        let after = [
+            (Outcome::Freed, false),
+            (Outcome::Refused, true),
+            (Outcome::Freed, true),
+            (Outcome::Answered, false),
+            (Outcome::Refused, true),
+        ];
+        for (outcome, suspect) in after {
             let pass = breaker.admit().unwrap();
             assert!(!breaker.note(pass, outcome, T));
-            assert_eq!(breaker.is_suspect(), suspect);
+            assert_eq!(breaker.is_suspect(T), suspect, "{outcome:?}");
         }
+        assert!(!breaker.is_suspect(T + REFUSED_FOR));
     }
 
     #[test]

@@ -157,8 +157,9 @@ impl Guarded {
         if self.barred().is_some() {
             return Health::Down;
         }
+        let now = self.shared.ports.clock.elapsed();
         let lane = self.shared.lane(operation).lock();
-        match (lane.is_open(), lane.is_suspect()) {
+        match (lane.is_open(), lane.is_suspect(now)) {
             (true, _) => Health::Down,
             (_, true) => Health::Suspect,
             _ => Health::Healthy,
@@ -578,7 +579,11 @@ impl Flight<'_> {
         shared.latency[operation as usize].record(took);
         shared.meter.answered(operation, took, shared.site.counts());
         let refused = error.is_some_and(|error| error.kind == SiteErrorKind::Refused);
-        let outcome = if refused { Outcome::Refused } else { Outcome::Answered };
+        let outcome = match operation {
+            _ if refused => Outcome::Refused,
+            Operation::Delete => Outcome::Freed,
+            _ => Outcome::Answered,
+        };
         shared.note(operation, pass, outcome);
     }
 }
