@@ -121,16 +121,18 @@ pub(crate) async fn put_missing(
     frame: &[u8],
 ) -> Vec<Placed> {
     let row = &handle.row;
-    let known = noted(handle);
-    let mut holders = sites_of(&known);
-    let places = place(shared, policy, handle, known).await;
+    let places = place(shared, policy, handle, noted(handle)).await;
+    // Whoever was given a shard counts, stored or not: what is noted as lost may be there yet.
+    let given = handle.positions.iter().flatten().copied();
+    let holders = given.chain(places.iter().map(|(_, position)| *position));
+    let holders: SiteSet = holders.collect();
     let shards = disperse(&handle.code, &handle.keys, &row.secret, frame);
     let mut puts = Vec::new();
     for (index, position) in places {
         let site = shared.fleet.site(position);
-        let permit = || policy.permit(row.blob(), index, site.id(), holders);
+        let others = holders.minus(SiteSet::EMPTY.with(position));
+        let permit = || policy.permit(row.blob(), index, site.id(), others);
         let (Ok(first), Ok(second)) = (permit(), permit()) else { continue };
-        holders = holders.with(position);
         let shard = shards[index.get()].clone();
         puts.push(async move {
             let is_stored = put_over(site, handle, [first, second], shard).await;
