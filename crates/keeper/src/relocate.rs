@@ -23,8 +23,8 @@ use futures::future;
 use havre_catalog::{BlobRow, BlobState, CatalogError, JobRow, Leftover, ShardMove, stored_whole};
 use havre_codec::Layout;
 use havre_model::ports::Ports;
-use havre_model::{BlobId, SiteId, SiteSet};
-use havre_policy::{Arrangement, Permit, PlaceError, PlacementPolicy};
+use havre_model::{BlobId, ShardIndex, SiteId, SiteSet};
+use havre_policy::{Acknowledgement, Arrangement, Permit, PlaceError, PlacementPolicy};
 use havre_sites::{Fleet, Guarded, Health};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -310,6 +310,9 @@ impl Relocator {
         if permits.is_empty() {
             return Ok(Fate::Fine);
         }
+        if !self.stays_within(policy, &row, &positions, &permits) {
+            return Ok(Fate::Waits { read: Read::default() });
+        }
         let to: Vec<SiteId> = permits.iter().map(Permit::site).collect();
         let moves: Vec<ShardMove> = permits
             .iter()
@@ -351,6 +354,28 @@ impl Relocator {
         let stored = layout.map_or(0, |layout| layout.shard_bytes()) * shards;
         metrics::counter!("havre_relocated_shards_total").increment(shards);
         Ok(Fate::Moved { shards, read, stored })
+    }
+
+    /// Whether a blob that is within its guarantee without the shards that it misses still is when
+    /// these have moved. Else it is repaired first: where all of them are was counted on.
+    fn stays_within(
+        &self,
+        policy: &PlacementPolicy,
+        row: &BlobRow,
+        positions: &[Option<usize>],
+        permits: &[Permit],
+    ) -> bool {
+        let stored = |index: &ShardIndex| row.stored & bit(*index) != 0;
+        let at = |index: ShardIndex| positions.get(index.get()).copied().flatten();
+        let to = |index: ShardIndex| {
+            let permit = permits.iter().find(|permit| permit.index() == index)?;
+            Some(self.fleet.by_id(permit.site())?.0)
+        };
+        let before: SiteSet = row.geometry.indices().filter(stored).filter_map(at).collect();
+        let after = row.geometry.indices();
+        let after = after.filter_map(|it| to(it).or_else(|| at(it).filter(|_| stored(&it))));
+        policy.acknowledges(before) != Acknowledgement::Within
+            || policy.acknowledges(after.collect()) == Acknowledgement::Within
     }
 
     /// The stored shards: those that stay first, closed sites where nothing else will do.
