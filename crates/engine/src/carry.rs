@@ -20,7 +20,7 @@ use crate::object::Bucket;
 use crate::replay::scope_of;
 use crate::reservations::Reservation;
 use bytes::BytesMut;
-use havre_catalog::{Need, PackedRecord};
+use havre_catalog::{BlobState, Need, PackedRecord};
 use havre_model::BlobId;
 use havre_model::limits::RETIRED_RUNS_MAX;
 use havre_model::record::{
@@ -130,18 +130,22 @@ impl Engine {
     ///
     /// # Errors
     /// [`PutError::Unavailable`] when one of them still counts, is the last of its chain, or
-    /// something is below its guarantee: nothing is retired then. Else see [`PutError`].
+    /// something is below its guarantee, unless they all are themselves: nothing is retired then.
+    /// Else see [`PutError`].
     pub async fn retire(&self, packs: Vec<RetiredRun>) -> Result<(), PutError> {
         let not_now = |reason: &str| Err(PutError::Unavailable(reason.to_owned()));
         let shared = &self.shared;
-        if shared.catalog.counts().await?.below_guarantee > 0 {
-            return not_now("something is below its guarantee");
-        }
+        let anything_below = shared.catalog.counts().await?.below_guarantee > 0;
         let chains = shared.catalog.chains().await?;
         for run in &packs {
             let blob = run.end.blob;
             if chains.iter().any(|state| state.link.blob == blob) {
                 return not_now("a pack is the last of its chain");
+            }
+            let row = shared.catalog.blob(blob).await?;
+            // What it says stands behind others in the chains now, and would be lost with them.
+            if anything_below && row.is_none_or(|row| row.state != BlobState::BelowGuarantee) {
+                return not_now("something is below its guarantee");
             }
             let Some(contents) = shared.catalog.pack_contents(blob).await? else {
                 return not_now("what stands in a pack is not known");

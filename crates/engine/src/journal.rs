@@ -392,7 +392,8 @@ impl Writer {
         }
         let entries = repetition(&self.shared, last, ticket).await?;
         let records = entries.len();
-        let queued = |entry| Queued { entry: Some(entry), reply: oneshot::channel().0, _room: None };
+        let queued =
+            |entry| Queued { entry: Some(entry), reply: oneshot::channel().0, _room: None };
         self.write(entries.into_iter().map(queued).collect()).await;
         if self.link.blob != last {
             tracing::info!(%last, records, "the last pack of a chain was repeated");

@@ -17,7 +17,9 @@ use crate::sources;
 use crate::throttle::Throttle;
 use async_trait::async_trait;
 use futures::future;
-use havre_catalog::{Catalog, CatalogError, ChainState, JobRow, Need, PackRow, PackedRecord};
+use havre_catalog::{
+    BlobState, Catalog, CatalogError, ChainState, JobRow, Need, PackRow, PackedRecord,
+};
 use havre_codec::pack::{self, PACK_FRAME_BYTES_MAX, Pack};
 use havre_codec::{Gathered, gather_each};
 use havre_model::ports::Ports;
@@ -170,7 +172,7 @@ impl Compactor {
         }
         let wanted = self.choose(thorough, &mut state).await?;
         state.wanted = wanted.len() as u64;
-        let ended = self.rewrite(wanted, &mut state, go_on).await?;
+        let ended = self.rewrite(&wanted, &mut state, go_on).await?;
         if thorough && ended && state.waiting == 0 {
             state.thorough_ms = self.ports.clock.now().millis();
         }
@@ -223,8 +225,9 @@ impl Compactor {
         if fewer {
             must.append(&mut small);
         }
-        // In the order of their chains: what lies together is retired together.
-        must.sort_by_key(place);
+        // In the order of their chains: what lies together is retired together. What is below its
+        // guarantee and can only be repaired by it goes first: nothing else is retired until then.
+        must.sort_by_key(|pack| (!is_below(pack), place(pack)));
         Ok(must)
     }
 
@@ -238,11 +241,12 @@ impl Compactor {
     /// Whether it came to the end.
     async fn rewrite(
         &mut self,
-        packs: Vec<PackRow>,
+        packs: &[PackRow],
         state: &mut Compaction,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool, CatalogError> {
-        for batch in packs.chunks(CARRIED_AT_ONCE) {
+        let (first, others) = packs.split_at(packs.partition_point(is_below));
+        for batch in first.chunks(CARRIED_AT_ONCE).chain(others.chunks(CARRIED_AT_ONCE)) {
             if !go_on() {
                 return Ok(false);
             }
@@ -356,6 +360,10 @@ struct Carried {
     run: Result<RetiredRun, String>,
     records: u64,
     bytes_read: u64,
+}
+
+fn is_below(pack: &PackRow) -> bool {
+    pack.blob.state == BlobState::BelowGuarantee
 }
 
 fn place(pack: &PackRow) -> Option<(ChainId, u64)> {

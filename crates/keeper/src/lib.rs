@@ -25,7 +25,7 @@ mod throttle;
 mod whereabouts;
 
 pub use busy::Busy;
-pub use compact::{Compaction, Compactor, Rewriter};
+pub use compact::{Compaction, Compactor, Rewriter, SealedRecord};
 pub use execute::{Collector, GcReport, HeldBlobs, shards_listed};
 pub use index::Index;
 pub use redisperse::{Redispersal, Redisperser};

@@ -96,12 +96,26 @@ pub enum Worth {
     Must,
 }
 
+/// Whether nobody knows where a shard of the pack is to be: it was half written when a gateway was
+/// killed, or the site was away during a recovery.
+#[must_use]
+fn is_homeless(row: &BlobRow) -> bool {
+    row.sites.contains(&SiteId::NOWHERE)
+}
+
 /// Decides about a pack.
 #[must_use]
 pub fn worth(pack: &PackRow, chance: &Chance) -> Worth {
     let row = &pack.blob;
+    if chance.is_last || !pack.is_listed || row.state == BlobState::Garbage {
+        return Worth::Nothing;
+    }
+    // Shards that it misses cannot be made anew: nobody knows where.
+    if is_homeless(row) {
+        return Worth::Must;
+    }
     // What misses a shard is repaired first: its successor would not be safer than it is.
-    if chance.is_last || !pack.is_listed || row.state != BlobState::Whole {
+    if row.state != BlobState::Whole {
         return Worth::Nothing;
     }
     if chance.geometry.is_some_and(|geometry| geometry != row.geometry) {

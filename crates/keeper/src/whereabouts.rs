@@ -17,9 +17,6 @@ use havre_codec::{BlobKeys, SHARD_HEADER_BYTES, shard};
 use havre_model::{ShardIndex, SiteId};
 use havre_sites::{Fleet, Guarded, SiteErrorKind};
 
-/// What the catalog has of a shard whose site nobody knows: it was away during a recovery.
-const NOWHERE: SiteId = SiteId::from_bytes([0; SiteId::LEN]);
-
 /// What a site says that it has of a blob.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
@@ -30,14 +27,16 @@ pub(crate) enum Shown {
 
 /// The blob with the sites of all its shards, after a look at the sites that the catalog has none
 /// of. A shard that is found where the catalog has none, and not where it has it, is there from now
-/// on; a copy is a leftover. `None` when a site that may have one does not answer.
+/// on; a copy is a leftover. `None` when a site that may have one does not answer, and when nobody
+/// knows where one is to be: such a pack is compacted ([`crate::plan::worth`]), because any site
+/// that would get it may have had another.
 pub(crate) async fn locate(
     catalog: &dyn Index,
     fleet: &Fleet,
     row: BlobRow,
     is_reconciled: bool,
 ) -> Result<Option<BlobRow>, CatalogError> {
-    if is_reconciled && !row.sites.contains(&NOWHERE) {
+    if is_reconciled && !row.sites.contains(&SiteId::NOWHERE) {
         return Ok(Some(row));
     }
     let blob = row.blob();
@@ -68,7 +67,7 @@ pub(crate) async fn locate(
         }
     }
     if moves.is_empty() && copies.is_empty() {
-        return Ok(Some(row));
+        return Ok(Some(row).filter(is_placed));
     }
     // Before it is meant to move: until it did, what is meant for a site counts as left over there,
     // and only what is missing where the catalog has it is no copy.
@@ -79,7 +78,13 @@ pub(crate) async fn locate(
     let to = moves.iter().map(|it| it.to).chain(copies).collect();
     let noted = catalog.intend_shards(blob, to).await?
         && (moves.is_empty() || catalog.move_shards(blob, moves).await?);
-    if noted { catalog.blob(blob).await } else { Ok(None) }
+    let now = if noted { catalog.blob(blob).await? } else { None };
+    Ok(now.filter(is_placed))
+}
+
+/// Whether each shard has a site that it is to be at.
+fn is_placed(row: &BlobRow) -> bool {
+    !row.sites.contains(&SiteId::NOWHERE)
 }
 
 /// Which shard of the blob the site has, by its header.

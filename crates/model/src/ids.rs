@@ -121,6 +121,12 @@ opaque_id!(
     SiteId, 8
 );
 
+impl SiteId {
+    /// Stands for "nobody knows": the shard may be at any site, or at none, because whoever made it
+    /// was killed, or the site was away when the catalog was rebuilt.
+    pub const NOWHERE: Self = Self([0; Self::LEN]);
+}
+
 impl From<UploadId> for VersionId {
     /// The object that an upload completes to is sealed under the upload's id from its first part
     /// on.

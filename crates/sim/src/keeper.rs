@@ -1,5 +1,5 @@
-//! The keeper of a simulated gateway: repair, relocation, scrub and garbage collection, each as the
-//! gateway runs it, one pass at a time.
+//! The keeper of a simulated gateway: repair, relocation, scrub, compaction and garbage collection,
+//! each as the gateway runs it, one pass at a time.
 //!
 //! **Invariant.** All of a gateway's workers share one register of what they are at, and die with
 //! it. No two passes of a kind run at once.
@@ -12,10 +12,15 @@ use crate::catalog::SimCatalog;
 use crate::client::Client;
 use crate::inspect::check_needed;
 use crate::world::InFlight;
+use async_trait::async_trait;
+use havre_engine::{Engine, PutError};
 use havre_keeper::{
-    Busy, Collector, Depth, HeldBlobs, Index, Relocator, Repairer, Scrubber, Throttle,
+    Busy, Collector, Compactor, Depth, HeldBlobs, Index, Relocator, Repairer, Rewriter, Scrubber,
+    SealedRecord, Throttle,
 };
+use havre_model::BlobId;
 use havre_model::ports::{Ports, Task};
+use havre_model::record::{Extent, RetiredRun};
 use havre_policy::PlacementPolicy;
 use havre_sites::Fleet;
 use parking_lot::Mutex;
@@ -38,6 +43,11 @@ pub enum Work {
     Move,
     /// A cycle of scrub.
     Scrub(Depth),
+    /// A pass of compaction, which may write everything anew in which something is dead.
+    Compact {
+        /// Whether it does.
+        thorough: bool,
+    },
     /// A garbage collection.
     Collect,
     /// The same, by a catalog that denies every blob: sabotage.
@@ -53,6 +63,7 @@ impl Work {
             Self::Move => 1,
             Self::Scrub(_) => 2,
             Self::Collect | Self::CollectAll => 3,
+            Self::Compact { .. } => 4,
         };
         kind(self) == kind(other)
     }
@@ -107,6 +118,9 @@ impl Keeper {
             Work::Move => Box::pin(async move { keeper.relocate(client, catalog).await }),
             Work::Scrub(depth) => {
                 Box::pin(async move { keeper.scrub(depth, client, catalog).await })
+            }
+            Work::Compact { thorough } => {
+                Box::pin(async move { keeper.compact(thorough, client, catalog).await })
             }
             Work::Collect | Work::CollectAll => {
                 let takes_all = work == Work::CollectAll;
@@ -172,6 +186,24 @@ impl Keeper {
         client.note(format_args!("scrubbed: {report:?}"));
     }
 
+    async fn compact(&self, thorough: bool, client: Client, catalog: Arc<SimCatalog>) {
+        // As the gateway does.
+        if !client.engine.takes_writes() {
+            return;
+        }
+        let mut compactor = Compactor {
+            catalog,
+            fleet: Arc::clone(&self.fleet),
+            policies: Arc::clone(&self.policies),
+            rewriter: Arc::new(Pen(Arc::clone(&client.engine))),
+            busy: self.busy.clone(),
+            ports: self.ports.clone(),
+            throttle: Throttle::new(BYTES_PER_SECOND),
+        };
+        let report = compactor.pass(thorough, &|| true).await;
+        client.note(format_args!("compacted: {report:?}"));
+    }
+
     async fn collect(&self, takes_all: bool, client: Client, catalog: Arc<SimCatalog>) {
         // As the gateway does: what is needed is known only when every acknowledged pack is, and no
         // other can turn up.
@@ -193,5 +225,35 @@ impl Keeper {
 
     fn held(&self, client: &Client) -> Arc<dyn HeldBlobs> {
         Arc::new(InFlight(Arc::clone(&client.engine)))
+    }
+}
+
+/// Writes what compaction asks for, as the gateway's own does.
+struct Pen(Arc<Engine>);
+
+fn told<T>(result: Result<T, PutError>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+#[async_trait]
+impl Rewriter for Pen {
+    async fn carry(&self, from: BlobId, records: Vec<SealedRecord>) -> Result<u64, String> {
+        told(self.0.carry(from, records).await)
+    }
+
+    async fn retire(&self, packs: Vec<RetiredRun>) -> Result<(), String> {
+        told(self.0.retire(packs).await)
+    }
+
+    async fn redisperse(&self, extent: BlobId, to: Extent, policy: String) -> Result<(), String> {
+        told(self.0.redisperse(extent, to, policy).await)
+    }
+
+    fn hold(&self, blob: BlobId) -> Box<dyn Send + Sync> {
+        self.0.hold(blob)
+    }
+
+    async fn drop_ends(&self) -> Result<u64, String> {
+        told(self.0.drop_ends().await)
     }
 }

@@ -261,13 +261,18 @@ impl Ledger {
     }
 
     /// Somebody asks a site to delete a shard. What the catalog calls garbage by then, nothing
-    /// needs.
+    /// needs, nor what it does not know: it was garbage before the catalog was lost, and no record
+    /// of it was left. Whether the catalog knows all that it should, clients find out.
     pub fn deleting(&self, name: BlobName, site: SiteId) {
         let catalog = self.inner.lock().catalog.clone();
         let row = catalog.and_then(|catalog| catalog.blob(name.blob()).now_or_never());
-        let Some(Ok(Some(row))) = row else { return };
+        let Some(Ok(row)) = row else { return };
         let mut inner = self.inner.lock();
         let holding = inner.blobs.entry(name).or_default();
+        let Some(row) = row else {
+            holding.is_released = true;
+            return;
+        };
         match row.state {
             BlobState::Garbage => holding.is_released = true,
             _ => {

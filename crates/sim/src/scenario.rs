@@ -305,7 +305,8 @@ impl Scenario {
 
     fn step(&mut self) {
         match self.rng.below(1000) {
-            805..920 if !self.options.measures => self.operate(),
+            805..825 if !self.options.measures => self.compact(),
+            825..920 if !self.options.measures => self.operate(),
             0..570 => self.operate(),
             570..660 => {
                 let time = self.rng.micros(1, 4_000_000);

@@ -98,6 +98,8 @@ struct State {
     first: Option<BlobName>,
     /// Where a shard that moves here is deleted before it arrives: sabotage.
     robbed: Vec<SimSite>,
+    /// Shards that it has changed or thrown away since they were stored.
+    rotten: BTreeSet<BlobName>,
 }
 
 /// A process that asks a site, as the site does not know it but the ledger does.
@@ -157,6 +159,7 @@ impl SimSite {
             undeletes: VecDeque::new(),
             first: None,
             robbed: Vec::new(),
+            rotten: BTreeSet::new(),
         };
         let (state, setting) = (Mutex::new(state), ledger.setting());
         let shared = Shared { id, name, position, disk, executor, ledger, trace, state };
@@ -256,6 +259,7 @@ impl SimSite {
         let mut rotten = BytesMut::from(&shard[..]);
         rotten[byte] ^= 0x20;
         self.shared.disk.tamper(&name, (!gone).then(|| rotten.freeze()));
+        self.shared.state.lock().rotten.insert(name);
         self.shared.ledger.damaged(name, self.shared.position);
         self.note(format_args!("{} {name}", if gone { "loses" } else { "corrupts" }));
     }
@@ -382,8 +386,10 @@ impl SimSite {
                 }
                 return Err(error);
             }
+            let mut state = shared.state.lock();
+            state.rotten.remove(&name);
             if !was_there {
-                shared.state.lock().unsynced.insert(name);
+                state.unsynced.insert(name);
             }
         }
         shared.executor.sleep(time).await;
@@ -394,8 +400,10 @@ impl SimSite {
         state.unsynced.remove(&name);
         state.undeletes.clear();
         state.first.get_or_insert(name);
+        let is_rotten = state.rotten.contains(&name);
         drop(state);
         match (drops, index) {
+            _ if is_rotten => shared.ledger.claimed(name, shared.position),
             (Some(Drops::Hostile), _) => shared.ledger.claimed(name, shared.position),
             (Some(Drops::Early), _) | (_, None) => {}
             (_, Some(index)) => shared.ledger.confirmed(name, shared.position, index),

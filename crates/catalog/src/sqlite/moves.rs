@@ -25,9 +25,6 @@ const JOBS: &str = "SELECT name, state FROM job ORDER BY name";
 const PUT_JOB: &str = "INSERT INTO job (name, state) VALUES ($1, $2) \
      ON CONFLICT (name) DO UPDATE SET state = excluded.state";
 
-/// All zeros stand for "nobody knows": several shards may be there.
-const NOWHERE: SiteId = SiteId::from_bytes([0; SiteId::LEN]);
-
 /// See [`crate::Catalog::intend_shards`].
 pub(super) fn intend(conn: &Connection, blob: BlobId, sites: &[SiteId]) -> Result<bool> {
     let Some(row) = blobs::blob(conn, blob)? else { return Ok(false) };
@@ -64,13 +61,13 @@ pub(super) fn move_shards(
         stored |= 1 << index.get();
     }
     for (index, site) in sites.iter().enumerate() {
-        if *site != NOWHERE && sites[index + 1..].contains(site) {
+        if *site != SiteId::NOWHERE && sites[index + 1..].contains(site) {
             return Ok(false);
         }
     }
     for ShardMove { from, to, .. } in moves {
         execute(change.conn, FORGET, params![blob.as_bytes(), to.as_bytes()])?;
-        if *from != NOWHERE {
+        if *from != SiteId::NOWHERE {
             leave(change.conn, &row, *from)?;
         }
     }

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Rounds of the keeper's work within which everything comes to rest.
 const ROUNDS_MAX: usize = 8;
+/// Collections after which no garbage is left.
+const COLLECTIONS_MAX: usize = 4;
 /// Long enough for breakers to close, late requests to arrive, and packs that were given up to be
 /// deleted.
 const REST: Duration = Duration::from_secs(75);
@@ -50,24 +52,20 @@ impl Scenario {
         }
     }
 
-    /// Garbage is collected, and no site holds what nothing needs.
+    /// Garbage is collected, and no site holds what nothing needs. Of a site that answers again one
+    /// caller at a time finds out whether it writes, and turns the others away.
     fn collect_all(&mut self) {
-        for _ in 0..2 {
+        for round in 1..=COLLECTIONS_MAX {
             self.work_out(Work::Collect);
             if self.is_broken() {
                 return;
             }
             // Packs that were given up are deleted beside it.
             self.world.executor.run_for(REST);
-        }
-        let sites = self.world.sites.clone();
-        let Some(gateway) = &self.world.gateway else { return };
-        let catalog = Arc::clone(&gateway.catalog);
-        self.world.act("looking for orphans", |client| async move {
-            for (rule, detail) in check_orphans(&*catalog, &sites).await {
-                client.ledger.breach(rule, detail);
+            if self.judge_rest(false, round == COLLECTIONS_MAX) {
+                return;
             }
-        });
+        }
     }
 
     /// The keeper works until everything is whole, in its place, and alone.
@@ -79,12 +77,15 @@ impl Scenario {
         }
         let rounds = if self.climate == Climate::Beyond { 2 } else { ROUNDS_MAX };
         for round in 1..=rounds {
-            for work in [Work::Scrub(Depth::Whole), Work::Repair, Work::Move, Work::Collect] {
+            let compact = Work::Compact { thorough: round == 1 };
+            for work in
+                [Work::Scrub(Depth::Whole), Work::Repair, compact, Work::Move, Work::Collect]
+            {
                 self.work_out(work);
             }
             // Packs that were given up are deleted beside it.
             self.world.executor.run_for(REST);
-            if self.is_broken() || self.judge_rest(round == rounds) {
+            if self.is_broken() || self.judge_rest(true, round == rounds) {
                 return;
             }
         }
@@ -106,8 +107,9 @@ impl Scenario {
         }
     }
 
-    /// Whether all is at rest; when it has to be and is not, rules are broken.
-    fn judge_rest(&self, is_last: bool) -> bool {
+    /// Whether nothing is left that nothing needs, and all that is needed is whole where it has to
+    /// be; when it has to be so and is not, rules are broken.
+    fn judge_rest(&self, whole: bool, is_last: bool) -> bool {
         let sites = self.world.sites.clone();
         let Some(gateway) = &self.world.gateway else { return true };
         let catalog = Arc::clone(&gateway.catalog);
@@ -116,7 +118,9 @@ impl Scenario {
         let all = Arc::clone(&found);
         self.world.act("looking at what is at rest", |client| async move {
             let mut found = check_orphans(&*catalog, &sites).await;
-            found.extend(check_whole(&*catalog, &sites, &client.ledger, &fleet).await);
+            if whole {
+                found.extend(check_whole(&*catalog, &sites, &client.ledger, &fleet).await);
+            }
             *all.lock() = found;
         });
         let found = std::mem::take(&mut *found.lock());

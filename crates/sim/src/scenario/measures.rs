@@ -32,6 +32,7 @@ impl Scenario {
             25..70 => Work::Move,
             70..78 => Work::Scrub(Depth::Sample),
             78..84 => Work::Scrub(Depth::Whole),
+            84..92 => Work::Compact { thorough: self.rng.chance(500) },
             _ => {
                 let (pauses, rebalances) = (self.rng.chance(300), self.rng.chance(600));
                 if let Some(gateway) = &self.world.gateway {
@@ -48,6 +49,11 @@ impl Scenario {
         let takes_all = self.options.sabotage == Sabotage::CollectAll;
         let work = if takes_all { Work::CollectAll } else { Work::Collect };
         self.report.collections += u64::from(self.begin_work(work));
+    }
+
+    pub(super) fn compact(&mut self) {
+        let thorough = self.rng.chance(500);
+        self.begin_work(Work::Compact { thorough });
     }
 
     /// Begins a piece of work, unless one of its kind is under way; whether it did.
