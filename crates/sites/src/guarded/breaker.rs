@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-/// Silence that an abandoned call may prove: hedged reads give up on a hung site long before its
-/// deadline, and would otherwise ask it first for ever.
+/// Silence that abandoned calls may prove together: hedged reads give up on a hung site long before
+/// its deadline, and would otherwise ask it first for ever. Time in which nobody waits proves nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// For how long a refusal is remembered where nothing is stored meanwhile: somebody has to act, and
 /// nobody tells that they did.
@@ -62,7 +62,10 @@ pub(super) enum Outcome {
 pub(super) struct Breaker {
     state: State,
     silent_calls: u32,
-    silent_since: Option<Duration>,
+    /// How long callers that went away had waited since the last answer, and until when that is
+    /// counted.
+    silence: Duration,
+    counted_until: Duration,
     silent_calls_max: u32,
     probe: Probe,
     /// When the last answer was a refusal, if it was: a full disk or a lost credential refuses the
@@ -76,7 +79,8 @@ impl Breaker {
         Self {
             state: State::Closed,
             silent_calls: 0,
-            silent_since: None,
+            silence: Duration::ZERO,
+            counted_until: Duration::ZERO,
             silent_calls_max,
             probe,
             refused: None,
@@ -118,23 +122,24 @@ impl Breaker {
                 if pass.trial || self.state == State::Closed {
                     self.state = State::Closed;
                     self.silent_calls = 0;
-                    self.silent_since = None;
+                    self.silence = Duration::ZERO;
                 }
                 return false;
             }
             Outcome::Abandoned(waited) => {
-                let since = *self.silent_since.get_or_insert(now.saturating_sub(waited));
+                let from = now.saturating_sub(waited).max(self.counted_until);
+                self.silence = self.silence.saturating_add(now.saturating_sub(from));
+                self.counted_until = now;
                 if pass.trial && waited < SILENCE_MAX {
                     self.state = State::Trial { busy: false };
                     return false;
                 }
                 self.silent_calls = self.silent_calls.saturating_add(1);
-                if !pass.trial && now.saturating_sub(since) < SILENCE_MAX {
+                if !pass.trial && self.silence < SILENCE_MAX {
                     return false;
                 }
             }
             Outcome::Silent => {
-                self.silent_since.get_or_insert(now);
                 self.silent_calls = self.silent_calls.saturating_add(1);
             }
         }
@@ -151,7 +156,7 @@ impl Breaker {
         if self.state != State::Open {
             return;
         }
-        self.silent_since = None;
+        self.silence = Duration::ZERO;
         match self.probe {
             Probe::Proves => {
                 self.state = State::Closed;
@@ -259,13 +264,16 @@ mod tests {
         let mut breaker = Breaker::new(3, Probe::Hints);
         let waited = Duration::from_millis(50);
         let mut now = T;
-        for _ in 0..30 {
-            let pass = breaker.admit().unwrap();
-            assert!(!breaker.note(pass, Outcome::Abandoned(waited), now));
-            now += waited;
+        // Two at a time, with long pauses: each pair proves 50 ms.
+        for _ in 0..39 {
+            for _ in 0..2 {
+                let pass = breaker.admit().unwrap();
+                assert!(!breaker.note(pass, Outcome::Abandoned(waited), now));
+            }
+            now += SILENCE_MAX * 10;
         }
         let pass = breaker.admit().unwrap();
-        assert!(breaker.note(pass, Outcome::Abandoned(waited), T + SILENCE_MAX));
+        assert!(breaker.note(pass, Outcome::Abandoned(waited), now));
     }
 
     #[test]
