@@ -33,6 +33,8 @@ pub struct Holding {
     pub told: BTreeMap<usize, u64>,
     /// The first setting whose guarantee it may be under; none until it was acknowledged.
     pub promised: Option<usize>,
+    /// A replay found it named by a record, acknowledged or not.
+    pub was_named: bool,
     /// It was acknowledged below its guarantee, and not within it since.
     pub is_below: bool,
     /// The catalog had the shard there, and needed it, when somebody last asked for a deletion.

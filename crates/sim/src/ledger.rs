@@ -354,6 +354,9 @@ impl Ledger {
         // A replay cannot tell what is settled.
         if pack.settled == Seq::default() {
             inner.replayed.insert(pack.pack.name);
+            for (name, _) in extents(pack) {
+                inner.blobs.entry(name).or_default().was_named = true;
+            }
             return;
         }
         let setting = inner.settings.last().cloned().expect("there is a first");
@@ -363,11 +366,14 @@ impl Ledger {
             let holding = inner.blobs.entry(name).or_default();
             let confirmed = holding.confirmed;
             let verdict = policy.acknowledges(confirmed);
-            // Parts of an upload were acknowledged before, by the facts of then.
+            // Parts of an upload were acknowledged before, by the facts of then; and a record that an
+            // earlier process wrote and nobody heard of is carried as it is.
+            let was_said = holding.promised.is_some() || holding.was_named;
             if holding.promised.is_none() {
                 holding.promised = Some(setting.number);
                 holding.is_below = verdict != Acknowledgement::Within;
-            } else if matches!(name, BlobName::Extent(_)) {
+            }
+            if was_said && matches!(name, BlobName::Extent(_)) {
                 continue;
             }
             // Parts of an upload were marked when they were acknowledged, not when it is completed.
