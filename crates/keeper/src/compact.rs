@@ -13,6 +13,7 @@
 
 use crate::busy::Busy;
 use crate::plan::{Chance, Worth, worth};
+use crate::relocate::is_misplaced;
 use crate::sources;
 use crate::throttle::Throttle;
 use async_trait::async_trait;
@@ -235,7 +236,8 @@ impl Compactor {
         let row = &pack.blob;
         let is_last = chains.iter().any(|state| state.link.blob == row.blob());
         let named = self.policies.iter().find(|it| Some(it.name()) == row.policy.as_deref());
-        Chance { is_last, thorough, geometry: named.map(PlacementPolicy::geometry) }
+        let misplaced = is_misplaced(&self.policies, &self.fleet, row, self.fleet.closed());
+        Chance { is_last, thorough, geometry: named.map(PlacementPolicy::geometry), misplaced }
     }
 
     /// Whether it came to the end.

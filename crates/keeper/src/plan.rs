@@ -81,6 +81,8 @@ pub struct Chance {
     pub thorough: bool,
     /// The geometry of its policy today; `None` when it is under none by name.
     pub geometry: Option<Geometry>,
+    /// Whether its shards may not lie as they do.
+    pub misplaced: bool,
 }
 
 /// What it is worth to write a pack anew.
@@ -110,8 +112,9 @@ pub fn worth(pack: &PackRow, chance: &Chance) -> Worth {
     if chance.is_last || !pack.is_listed || row.state == BlobState::Garbage {
         return Worth::Nothing;
     }
-    // Shards that it misses cannot be made anew: nobody knows where.
-    if is_homeless(row) {
+    // Shards that it misses cannot be made anew: nobody knows where, or nobody is permitted to as
+    // the others lie, and without them those may not move.
+    if is_homeless(row) || row.state != BlobState::Whole && chance.misplaced {
         return Worth::Must;
     }
     // What misses a shard is repaired first: its successor would not be safer than it is.
@@ -185,8 +188,12 @@ mod tests {
             order: None,
             is_listed: true,
         };
-        let mut chance =
-            Chance { is_last: false, thorough: false, geometry: Geometry::new(1, 0).ok() };
+        let mut chance = Chance {
+            is_last: false,
+            thorough: false,
+            geometry: Geometry::new(1, 0).ok(),
+            misplaced: false,
+        };
         change(&mut pack, &mut chance);
         assert_eq!(worth(&pack, &chance), is);
     }

@@ -10,6 +10,8 @@
 //! **Crash.** A shard is at its site whole or not at all; one that is there and not noted is put
 //! again, which changes nothing.
 
+use crate::sources;
+use crate::whereabouts::{Shown, show};
 use bytes::{Bytes, BytesMut};
 use futures::future;
 use havre_catalog::BlobRow;
@@ -115,6 +117,35 @@ pub(crate) async fn rebuild(
         }
     }
     done
+}
+
+/// A site has something else under the blob's name where a shard is missing: bytes that were found
+/// bad. They go, and the shard is made once more, where `permit` permits it.
+pub(crate) async fn retake(
+    row: &BlobRow,
+    fleet: &Fleet,
+    rebuilt: &mut Rebuilt,
+    permit: impl Fn(ShardIndex) -> Option<Permit>,
+) {
+    let mut targets = Vec::new();
+    for index in row.geometry.indices().filter(|index| rebuilt.taken & bit(*index) != 0) {
+        let Some((_, site)) = fleet.by_id(row.sites[index.get()]) else { continue };
+        // A shard of another index is none that is bad: where shards lie that were away during a
+        // recovery is a guess.
+        match show(site, row).await {
+            Shown::NoAnswer => continue,
+            Shown::Shard(other) if other != index => continue,
+            _ => {}
+        }
+        let Some(permit) = permit(index) else { continue };
+        if site.delete(&row.name).await.is_ok() {
+            targets.push(Target { index, site, permit });
+        }
+    }
+    let again = rebuild(row, sources(fleet, row), targets).await;
+    rebuilt.stored |= again.stored;
+    rebuilt.bad |= again.bad;
+    rebuilt.bytes_read += again.bytes_read;
 }
 
 /// Opened chunks of one shard, one behind the other in the places that the layout gives them.

@@ -15,7 +15,8 @@
 
 use crate::busy::Busy;
 use crate::index::Index;
-use crate::rebuild::{Rebuilt, Source, Target, bit, reads_back, rebuild};
+use crate::plan::missing;
+use crate::rebuild::{Rebuilt, Source, Target, bit, reads_back, rebuild, retake};
 use crate::throttle::Throttle;
 use crate::whereabouts::{Shown, locate, show};
 use crate::{HeldBlobs, sources};
@@ -137,6 +138,28 @@ struct Read {
     closed: u64,
 }
 
+/// What happens to the shards of one blob.
+struct Plan {
+    /// Those that move.
+    permits: Vec<Permit>,
+    /// Those that are made anew where they are missing.
+    repairs: Vec<Permit>,
+    /// The sites that hold a shard meanwhile.
+    holders: SiteSet,
+}
+
+fn moves_of(row: &BlobRow, permits: &[Permit]) -> Vec<ShardMove> {
+    let moves = permits.iter().map(|permit| {
+        let (index, to) = (permit.index(), permit.site());
+        ShardMove { index, from: row.sites[index.get()], to }
+    });
+    moves.collect()
+}
+
+fn bits_of(permits: &[Permit]) -> u32 {
+    permits.iter().fold(0, |bits, permit| bits | bit(permit.index()))
+}
+
 impl Relocator {
     /// How far it got, by what the catalog has of it.
     ///
@@ -218,7 +241,7 @@ impl Relocator {
         let moves = |row: &&BlobRow| {
             let may_move = self.rebalances && row.state == BlobState::Whole;
             row.state != BlobState::Garbage
-                && (self.is_misplaced(row, closed)
+                && (is_misplaced(&self.policies, &self.fleet, row, closed)
                     || may_move && !self.nearer(row, SiteSet::EMPTY, closed).is_empty())
         };
         let to_move: Vec<&BlobRow> = page.iter().filter(moves).collect();
@@ -265,13 +288,6 @@ impl Relocator {
         Ok(())
     }
 
-    fn is_misplaced(&self, row: &BlobRow, closed: SiteSet) -> bool {
-        let positions = positions_of(&self.fleet, row);
-        let now = Arrangement { positions: &positions, leftovers: SiteSet::EMPTY };
-        policy_of(&self.policies, &self.fleet, row)
-            .is_some_and(|policy| policy.misplaced(&now, closed).is_some())
-    }
-
     /// Where shards of a blob that lies as it may would lie better.
     fn nearer(&self, row: &BlobRow, leftovers: SiteSet, closed: SiteSet) -> Vec<Permit> {
         let positions = positions_of(&self.fleet, row);
@@ -300,29 +316,18 @@ impl Relocator {
         let leftovers = left.iter().filter_map(|site| self.fleet.by_id(*site));
         let leftovers: SiteSet = leftovers.map(|(at, _)| at).collect();
         let now = Arrangement { positions: &positions, leftovers };
-        let permits = match policy.rearrange(blob, &now, closed, &self.fleet.placing(blob)) {
-            Ok(permits) if permits.is_empty() && self.rebalances => {
-                self.nearer(&row, leftovers, closed)
-            }
-            Ok(permits) => permits,
-            Err(error) => return Ok(Fate::Stuck(error)),
+        let plan = match self.plan(policy, &row, &now, closed) {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Ok(Fate::Fine),
+            Err(Some(error)) => return Ok(Fate::Stuck(error)),
+            Err(None) => return Ok(Fate::Waits { read: Read::default() }),
         };
-        if permits.is_empty() {
-            return Ok(Fate::Fine);
-        }
-        if !self.stays_within(policy, &row, &positions, &permits) {
-            return Ok(Fate::Waits { read: Read::default() });
-        }
+        let Plan { permits, repairs, holders } = plan;
         let to: Vec<SiteId> = permits.iter().map(Permit::site).collect();
-        let moves: Vec<ShardMove> = permits
-            .iter()
-            .map(|permit| {
-                let (index, to) = (permit.index(), permit.site());
-                ShardMove { index, from: row.sites[index.get()], to }
-            })
-            .collect();
-        let mut targets = Vec::with_capacity(permits.len());
-        for permit in permits {
+        let moves = moves_of(&row, &permits);
+        let made = bits_of(&repairs);
+        let mut targets = Vec::with_capacity(permits.len() + repairs.len());
+        for permit in permits.into_iter().chain(repairs) {
             let index = permit.index();
             match self.fleet.by_id(permit.site()) {
                 Some((_, site)) if site.health() != Health::Down => {
@@ -335,13 +340,23 @@ impl Relocator {
             return Ok(Fate::Waits { read: Read::default() });
         }
         let wanted = moves.iter().fold(0, |bits, it| bits | bit(it.index));
-        let rebuilt = rebuild(&row, self.sources_of(&row), targets).await;
-        if rebuilt.bad != 0 {
-            // Found while reading: a repair job from now on.
-            self.catalog.note_shards(blob, &row.sites, 0, rebuilt.bad).await?;
+        let mut rebuilt = rebuild(&row, self.sources_of(&row), targets).await;
+        // What is in the way of one that moves is left; where one is missing it is a spoilt one.
+        rebuilt.taken &= made;
+        if rebuilt.taken != 0 {
+            let permit = |index| self.permit_along(policy, &row, holders, index);
+            retake(&row, &self.fleet, &mut rebuilt, permit).await;
+        }
+        let made = made & rebuilt.stored;
+        if made | rebuilt.bad != 0 {
+            // What is found bad while reading is a repair job from now on.
+            self.catalog.note_shards(blob, &row.sites, made, rebuilt.bad).await?;
         }
         let read = Read { all: rebuilt.bytes_read, closed: rebuilt.bytes_read_closed };
-        if !self.came_about(&row, &moves, wanted, &rebuilt).await {
+        let row = BlobRow { stored: row.stored & !rebuilt.bad, ..row };
+        if !self.came_about(&row, &moves, wanted, &rebuilt).await
+            || !self.stays_within(policy, &row, &moves, made)
+        {
             // What was stored is a leftover already, and goes.
             return Ok(Fate::Waits { read });
         }
@@ -356,26 +371,84 @@ impl Relocator {
         Ok(Fate::Moved { shards, read, stored })
     }
 
-    /// Whether a blob that is within its guarantee without the shards that it misses still is when
-    /// these have moved. Else it is repaired first: where all of them are was counted on.
+    /// What has to move of the blob, or would lie better, and what is made anew along with it;
+    /// nothing when all may stay.
+    ///
+    /// # Errors
+    /// Why it cannot be moved; nothing when it waits for its repair.
+    fn plan(
+        &self,
+        policy: &PlacementPolicy,
+        row: &BlobRow,
+        now: &Arrangement<'_>,
+        closed: SiteSet,
+    ) -> Result<Option<Plan>, Option<PlaceError>> {
+        let (blob, placing) = (row.blob(), self.fleet.placing(row.blob()));
+        let mut permits = policy.rearrange(blob, now, closed, &placing).map_err(Some)?;
+        if permits.is_empty() && self.rebalances {
+            permits = self.nearer(row, now.leftovers, closed);
+        }
+        if permits.is_empty() {
+            return Ok(None);
+        }
+        // What it misses moves along where it can, be it that its site is away, or that nobody may
+        // be permitted to make it anew where it was.
+        let lacking = missing(row).filter_map(|index| now.positions.get(index.get()).copied()?);
+        let lacking: SiteSet = lacking.collect();
+        let is_away = |at: &usize| self.fleet.site(*at).health() == Health::Down;
+        let away = lacking.iter().filter(is_away).collect();
+        let others = [away, lacking].into_iter().filter(|sites: &SiteSet| !sites.is_empty());
+        let others = others
+            .filter_map(|sites| policy.rearrange(blob, now, closed.union(sites), &placing).ok());
+        for permits in std::iter::once(permits).chain(others) {
+            let to = permits.iter().filter_map(|it| Some(self.fleet.by_id(it.site())?.0));
+            let holders = now.holders().union(to.collect());
+            let moves = bits_of(&permits);
+            let stay = missing(row).filter(|index| moves & bit(*index) == 0);
+            let repairs = stay.filter_map(|it| self.permit_along(policy, row, holders, it));
+            let repairs: Vec<Permit> = repairs.collect();
+            if self.stays_within(policy, row, &moves_of(row, &permits), bits_of(&repairs)) {
+                return Ok(Some(Plan { permits, repairs, holders }));
+            }
+        }
+        Err(None)
+    }
+
+    /// A permit for a shard that the blob misses at the site where it stays, while `holders` hold
+    /// shards of it: without that one it may not be within its guarantee when the others have
+    /// moved, and by today's facts nobody may be permitted to repair it before.
+    fn permit_along(
+        &self,
+        policy: &PlacementPolicy,
+        row: &BlobRow,
+        holders: SiteSet,
+        index: ShardIndex,
+    ) -> Option<Permit> {
+        let (at, site) = self.fleet.by_id(row.sites[index.get()])?;
+        if site.health() == Health::Down || self.fleet.closed().contains(at) {
+            return None;
+        }
+        let others = holders.minus(SiteSet::EMPTY.with(at));
+        policy.permit(row.blob(), index, site.id(), others).ok()
+    }
+
+    /// Whether the blob is within its guarantee when these shards have moved and those of the bits
+    /// `made` were made anew. If not, it waits for its repair: it may be within it as it lies, by
+    /// facts of before.
     fn stays_within(
         &self,
         policy: &PlacementPolicy,
         row: &BlobRow,
-        positions: &[Option<usize>],
-        permits: &[Permit],
+        moves: &[ShardMove],
+        made: u32,
     ) -> bool {
-        let stored = |index: &ShardIndex| row.stored & bit(*index) != 0;
-        let at = |index: ShardIndex| positions.get(index.get()).copied().flatten();
-        let to = |index: ShardIndex| {
-            let permit = permits.iter().find(|permit| permit.index() == index)?;
-            Some(self.fleet.by_id(permit.site())?.0)
-        };
-        let before: SiteSet = row.geometry.indices().filter(stored).filter_map(at).collect();
-        let after = row.geometry.indices();
-        let after = after.filter_map(|it| to(it).or_else(|| at(it).filter(|_| stored(&it))));
-        policy.acknowledges(before) != Acknowledgement::Within
-            || policy.acknowledges(after.collect()) == Acknowledgement::Within
+        let at = row.geometry.indices().filter_map(|index| {
+            let shift = moves.iter().find(|it| it.index == index);
+            let is_there = shift.is_some() || (row.stored | made) & bit(index) != 0;
+            let site = shift.map_or(row.sites[index.get()], |it| it.to);
+            Some(self.fleet.by_id(site).filter(|_| is_there)?.0)
+        });
+        policy.acknowledges(at.collect()) == Acknowledgement::Within
     }
 
     /// The stored shards: those that stay first, closed sites where nothing else will do.
@@ -513,6 +586,19 @@ pub(crate) fn policy_at<'a>(
     let strictness =
         |policy: &&PlacementPolicy| (sites.is_subset(policy.eligible()), policy.strictness());
     policies.iter().filter(fits).max_by_key(strictness)
+}
+
+/// Whether the blob's shards may not lie as they do while these sites are closed.
+pub(crate) fn is_misplaced(
+    policies: &[PlacementPolicy],
+    fleet: &Fleet,
+    row: &BlobRow,
+    closed: SiteSet,
+) -> bool {
+    let positions = positions_of(fleet, row);
+    let now = Arrangement { positions: &positions, leftovers: SiteSet::EMPTY };
+    policy_at(policies, &positions, row)
+        .is_some_and(|policy| policy.misplaced(&now, closed).is_some())
 }
 
 /// Where the catalog has each shard; `None` for sites that are configured no longer.

@@ -12,17 +12,16 @@
 use crate::busy::Busy;
 use crate::index::Index;
 use crate::plan::{missing, spare};
-use crate::rebuild::{Rebuilt, Target, bit, rebuild};
+use crate::rebuild::{Rebuilt, Target, rebuild, retake};
 use crate::sources;
 use crate::throttle::Throttle;
 use crate::whereabouts::locate;
 use futures::future;
 use havre_catalog::{BlobRow, CatalogError};
-use havre_codec::{BlobKeys, SHARD_HEADER_BYTES, shard};
 use havre_model::ports::Ports;
 use havre_model::{BlobId, ShardIndex, SiteId, SiteSet};
 use havre_policy::{Permit, PlacementPolicy};
-use havre_sites::{Fleet, Guarded, Health};
+use havre_sites::{Fleet, Health};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -187,43 +186,9 @@ impl Repairer {
         }
         let mut rebuilt = rebuild(row, sources(&self.fleet, row), targets).await;
         if rebuilt.taken != 0 {
-            self.retake(row, left, &mut rebuilt).await;
+            retake(row, &self.fleet, &mut rebuilt, |index| self.permit(row, index, left)).await;
         }
         Fate::Repaired(rebuilt)
-    }
-
-    /// A site has something else under the blob's name where a shard is missing: bytes that were
-    /// found bad. They go, and the shard is made once more.
-    async fn retake(&self, row: &BlobRow, left: &[SiteId], rebuilt: &mut Rebuilt) {
-        let mut targets = Vec::new();
-        for index in row.geometry.indices().filter(|index| rebuilt.taken & bit(*index) != 0) {
-            let Some((_, site)) = self.fleet.by_id(row.sites[index.get()]) else { continue };
-            // A shard of another index is none that is bad: where shards lie that were away during
-            // a recovery is a guess.
-            if self.has_another(row, index, site).await {
-                continue;
-            }
-            let (Some(permit), Ok(())) =
-                (self.permit(row, index, left), site.delete(&row.name).await)
-            else {
-                continue;
-            };
-            targets.push(Target { index, site, permit });
-        }
-        let again = rebuild(row, sources(&self.fleet, row), targets).await;
-        rebuilt.stored |= again.stored;
-        rebuilt.bad |= again.bad;
-        rebuilt.bytes_read += again.bytes_read;
-    }
-
-    /// Whether the site has an authentic shard of the blob, of another index.
-    async fn has_another(&self, row: &BlobRow, index: ShardIndex, site: &Guarded) -> bool {
-        let Ok(bytes) = site.read(&row.name, 0..SHARD_HEADER_BYTES as u64).await else {
-            return false;
-        };
-        let keys = BlobKeys::new(&row.secret, row.blob(), row.geometry, row.chunk_bytes);
-        let header = shard::parse_header(&bytes, row.blob());
-        header.is_ok_and(|header| shard::verify_header(&keys, &header) && header.index() != index)
     }
 
     /// A permit for a missing shard at its own site. A blob does not say which policy it is under:

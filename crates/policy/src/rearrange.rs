@@ -28,7 +28,9 @@ pub struct Arrangement<'a> {
 }
 
 impl Arrangement<'_> {
-    fn holders(&self) -> SiteSet {
+    /// The sites that hold a shard, those about to be deleted included.
+    #[must_use]
+    pub fn holders(&self) -> SiteSet {
         self.positions.iter().flatten().copied().chain(self.leftovers.iter()).collect()
     }
 }

@@ -232,7 +232,9 @@ impl SimSite {
             self.shared.disk.tamper(name, Some(bytes.clone()));
         }
         let contents = self.contents();
-        for name in kept.iter().chain(back.iter().map(|(_, name, _)| name)) {
+        let rotten = self.shared.state.lock().rotten.clone();
+        let there = kept.iter().chain(back.iter().map(|(_, name, _)| name));
+        for name in there.filter(|name| !rotten.contains(name)) {
             let shard = contents.shards().get(&name.to_string());
             let header = shard.map(|it| havre_codec::shard::parse_header(it, name.blob()));
             if let Some(Ok(header)) = header {
@@ -452,7 +454,8 @@ impl SimSite {
         let shared = &self.shared;
         if let Ok(bytes) = shared.disk.read_all(&name, u64::MAX).await {
             let mut state = shared.state.lock();
-            if !state.unsynced.remove(&name) {
+            // A spoilt shard that came back would be another lie, and is not told apart from one.
+            if !state.unsynced.remove(&name) && !state.rotten.contains(&name) {
                 state.undeletes.push_back((shared.executor.now(), name, bytes.freeze()));
             }
             if state.undeletes.len() > UNDELETES_MAX {
