@@ -59,13 +59,15 @@ pub enum Rule {
 
 impl Rule {
     /// Whether it holds whatever the sites do. The others hold as long as those that lie, lose or
-    /// stay away are within reach of one coalition at a time, and none of them lies.
+    /// stay away are within reach of one coalition at a time, and none of them lies. An exclusion
+    /// that a catalog forgot is found in the packs, as long as those are.
     const fn holds_always(self) -> bool {
         !matches!(
             self,
             Self::AcknowledgedIsReadable
                 | Self::Linearizable
                 | Self::NoOrphanStays
+                | Self::ClosedSitesGetNothing
                 | Self::ClosedSitesDrain
                 | Self::EverythingIsWhole
                 | Self::Available

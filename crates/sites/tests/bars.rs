@@ -134,6 +134,28 @@ async fn who_does_not_hear_again_that_shards_may_go_there_puts_none_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shard_of_which_bytes_were_sent_ends_at_an_excluded_site_and_no_other_begins() {
+    let f = fixture();
+    let permit = |name| permit(f.site.id(), name);
+    let (begun, opened, late) = (extent(1), extent(2), extent(3));
+    let mut writer = f.site.create(permit(&begun), &begun, None).await.unwrap();
+    let mut idle = f.site.create(permit(&opened), &opened, None).await.unwrap();
+    writer.write(content(1, 10)).await.unwrap();
+    f.site.refuse_shards(true);
+    let refused = [
+        f.site.put(permit(&late), &late, content(3, 10)).await,
+        f.site.create(permit(&late), &late, None).await.map(drop),
+        idle.write(content(2, 10)).await,
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().kind, SiteErrorKind::Refused);
+    }
+    writer.write(content(1, 10)).await.unwrap();
+    writer.finish().await.unwrap();
+    assert!(f.site.read(&begun, 0..20).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_site_for_a_rehearsal_is_read_and_not_changed() {
     let f = fixture();
     let name = extent(1);

@@ -38,7 +38,11 @@ impl ShardWriter for GuardedWriter {
             return Err(self.failed_before(Operation::Write));
         };
         let shared = &self.guarded.shared;
-        shared.check_is_in_time(Operation::Write)?;
+        match self.bytes {
+            // Nothing was sent yet, be it that somebody looked for the bytes until now.
+            0 => shared.check_takes_shards(Operation::Write)?,
+            _ => shared.check_is_in_time(Operation::Write)?,
+        }
         let len = bytes.len() as u64;
         let patience = shared.limits.deadline_for(len);
         shared.attempt(Operation::Write, patience, inner.write(bytes)).await?;
