@@ -15,6 +15,7 @@
 use crate::busy::Busy;
 use crate::compact::{Rewriter, cut, read_pack};
 use crate::rebuild::{Reader, Sink, Target, reads_back};
+use crate::relocate::is_misplaced;
 use crate::sources;
 use crate::throttle::Throttle;
 use bytes::{Bytes, BytesMut};
@@ -298,7 +299,13 @@ impl Redisperser {
         let wanted = &self.policies[policy];
         // Where nobody knows what it was written under, its geometry has to do.
         let is_other = row.policy.as_deref().is_some_and(|name| name != wanted.name());
-        (is_other || row.geometry != wanted.geometry()).then_some(policy)
+        // What it misses nobody is permitted to make anew as the others lie, and without it those
+        // may not move.
+        let is_stuck = || {
+            let closed = self.fleet.closed();
+            row.state != BlobState::Whole && is_misplaced(&self.policies, &self.fleet, row, closed)
+        };
+        (is_other || row.geometry != wanted.geometry() || is_stuck()).then_some(policy)
     }
 
     /// Disperses one extent anew; its bytes, or why not now.

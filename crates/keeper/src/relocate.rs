@@ -320,7 +320,10 @@ impl Relocator {
             Ok(Some(plan)) => plan,
             Ok(None) => return Ok(Fate::Fine),
             Err(Some(error)) => return Ok(Fate::Stuck(error)),
-            Err(None) => return Ok(Fate::Waits { read: Read::default() }),
+            Err(None) => {
+                self.look_again(&row).await?;
+                return Ok(Fate::Waits { read: Read::default() });
+            }
         };
         let Plan { permits, repairs, holders } = plan;
         let to: Vec<SiteId> = permits.iter().map(Permit::site).collect();
@@ -412,6 +415,20 @@ impl Relocator {
             }
         }
         Err(None)
+    }
+
+    /// A site that did not show its shard, or another one, may do so again: notes what is there.
+    async fn look_again(&self, row: &BlobRow) -> Result<(), CatalogError> {
+        let mut found = 0;
+        for index in missing(row) {
+            if reads_back(&self.fleet, row, index, row.sites[index.get()]).await {
+                found |= bit(index);
+            }
+        }
+        if found != 0 {
+            self.catalog.note_shards(row.blob(), &row.sites, found, 0).await?;
+        }
+        Ok(())
     }
 
     /// A permit for a shard that the blob misses at the site where it stays, while `holders` hold

@@ -1,5 +1,5 @@
-//! The keeper of a simulated gateway: repair, relocation, scrub, compaction and garbage collection,
-//! each as the gateway runs it, one pass at a time.
+//! The keeper of a simulated gateway: repair, relocation, scrub, compaction, re-dispersal and
+//! garbage collection, each as the gateway runs it, one pass at a time.
 //!
 //! **Invariant.** All of a gateway's workers share one register of what they are at, and die with
 //! it. No two passes of a kind run at once.
@@ -15,8 +15,8 @@ use crate::world::InFlight;
 use async_trait::async_trait;
 use havre_engine::{Engine, PutError};
 use havre_keeper::{
-    Busy, Collector, Compactor, Depth, HeldBlobs, Index, Relocator, Repairer, Rewriter, Scrubber,
-    SealedRecord, Throttle,
+    Busy, Collector, Compactor, Depth, HeldBlobs, Index, Redisperser, Relocator, Repairer,
+    Rewriter, Scrubber, SealedRecord, Throttle,
 };
 use havre_model::BlobId;
 use havre_model::ports::{Ports, Task};
@@ -48,6 +48,8 @@ pub enum Work {
         /// Whether it does.
         thorough: bool,
     },
+    /// A pass of re-dispersal.
+    Redisperse,
     /// A garbage collection.
     Collect,
     /// The same, by a catalog that denies every blob: sabotage.
@@ -64,6 +66,7 @@ impl Work {
             Self::Scrub(_) => 2,
             Self::Collect | Self::CollectAll => 3,
             Self::Compact { .. } => 4,
+            Self::Redisperse => 5,
         };
         kind(self) == kind(other)
     }
@@ -122,6 +125,7 @@ impl Keeper {
             Work::Compact { thorough } => {
                 Box::pin(async move { keeper.compact(thorough, client, catalog).await })
             }
+            Work::Redisperse => Box::pin(async move { keeper.redisperse(client, catalog).await }),
             Work::Collect | Work::CollectAll => {
                 let takes_all = work == Work::CollectAll;
                 Box::pin(async move { keeper.collect(takes_all, client, catalog).await })
@@ -202,6 +206,24 @@ impl Keeper {
         };
         let report = compactor.pass(thorough, &|| true).await;
         client.note(format_args!("compacted: {report:?}"));
+    }
+
+    async fn redisperse(&self, client: Client, catalog: Arc<SimCatalog>) {
+        if !client.engine.takes_writes() || self.paused.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut redisperser = Redisperser {
+            catalog,
+            fleet: Arc::clone(&self.fleet),
+            policies: Arc::clone(&self.policies),
+            default_policy: self.policies[0].name().to_owned(),
+            rewriter: Arc::new(Pen(Arc::clone(&client.engine))),
+            busy: self.busy.clone(),
+            ports: self.ports.clone(),
+            throttle: Throttle::new(BYTES_PER_SECOND),
+        };
+        let report = redisperser.pass(&|| !self.paused.load(Ordering::Relaxed)).await;
+        client.note(format_args!("dispersed anew: {report:?}"));
     }
 
     async fn collect(&self, takes_all: bool, client: Client, catalog: Arc<SimCatalog>) {

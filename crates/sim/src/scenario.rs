@@ -20,6 +20,7 @@ use crate::rng::Rng;
 use crate::site::{Drops, Weather};
 use crate::world::{PATIENCE, TURNS_MAX, World, is_too_many};
 use havre_engine::StartError;
+use havre_engine::replay::ReplayError;
 use havre_model::SiteSet;
 use havre_policy::Harm;
 use std::time::Duration;
@@ -498,6 +499,13 @@ impl Scenario {
         let is_right = match error {
             None => false,
             Some(error) if is_too_many(error) => !oracle.is_tolerated(oracle.away()),
+            // A pack that was durable when the gateway was killed, and that the one behind it names,
+            // was never applied: nobody else knows of it.
+            Some(StartError::Replay(ReplayError::Gap(_)))
+                if !oracle.is_tolerated(oracle.away()) =>
+            {
+                true
+            }
             Some(StartError::Replay(_)) => {
                 let is_tolerated = oracle.is_tolerated(oracle.away());
                 !oracle.all_packs_are_obtainable()

@@ -78,9 +78,14 @@ impl Scenario {
         let rounds = if self.climate == Climate::Beyond { 2 } else { ROUNDS_MAX };
         for round in 1..=rounds {
             let compact = Work::Compact { thorough: round == 1 };
-            for work in
-                [Work::Scrub(Depth::Whole), Work::Repair, compact, Work::Move, Work::Collect]
-            {
+            for work in [
+                Work::Scrub(Depth::Whole),
+                Work::Repair,
+                compact,
+                Work::Move,
+                Work::Redisperse,
+                Work::Collect,
+            ] {
                 self.work_out(work);
             }
             // Packs that were given up are deleted beside it.

@@ -33,6 +33,7 @@ impl Scenario {
             70..78 => Work::Scrub(Depth::Sample),
             78..84 => Work::Scrub(Depth::Whole),
             84..92 => Work::Compact { thorough: self.rng.chance(500) },
+            92..94 => Work::Redisperse,
             _ => {
                 let (pauses, rebalances) = (self.rng.chance(300), self.rng.chance(600));
                 if let Some(gateway) = &self.world.gateway {
