@@ -88,8 +88,7 @@ impl Retired {
     }
 }
 
-/// The pack that this one is about to follow: of one that repeats the pack before it, the one before
-/// that.
+/// Of a pack that repeats the one before it, the one before that.
 pub(crate) fn repeated(keyring: &Keyring, chain: ChainId, pack: &ReadPack) -> Option<PackLink> {
     let mut runs = told(keyring, pack);
     let run = runs.find(|run| run.is_repeated_by(chain, pack.previous.blob))?;

@@ -224,6 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_repaired_is_written_anew() {
+        for state in [BlobState::Incomplete, BlobState::BelowGuarantee] {
+            let homeless = |pack: &mut PackRow, _: &mut Chance| {
+                pack.blob.state = state;
+                pack.blob.sites = vec![SiteId::NOWHERE];
+            };
+            check_worth(4 << 20, 0, homeless, Worth::Must);
+            let misplaced = |pack: &mut PackRow, chance: &mut Chance| {
+                (pack.blob.state, chance.misplaced) = (state, true);
+            };
+            check_worth(4 << 20, 0, misplaced, Worth::Must);
+        }
+        check_worth(4 << 20, 0, |_, chance| chance.misplaced = true, Worth::Nothing);
+    }
+
+    #[test]
     fn only_garbage_that_nobody_reads_is_deleted() {
         assert!(may_delete(&row(BlobState::Garbage), false));
         assert!(!may_delete(&row(BlobState::Garbage), true));

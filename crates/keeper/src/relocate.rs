@@ -325,7 +325,16 @@ impl Relocator {
                 return Ok(Fate::Waits { read: Read::default() });
             }
         };
-        let Plan { permits, repairs, holders } = plan;
+        self.carry_out(policy, row, plan).await
+    }
+
+    async fn carry_out(
+        &self,
+        policy: &PlacementPolicy,
+        row: BlobRow,
+        plan: Plan,
+    ) -> Result<Fate, CatalogError> {
+        let (blob, Plan { permits, repairs, holders }) = (row.blob(), plan);
         let to: Vec<SiteId> = permits.iter().map(Permit::site).collect();
         let moves = moves_of(&row, &permits);
         let made = bits_of(&repairs);

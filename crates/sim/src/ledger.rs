@@ -368,8 +368,8 @@ impl Ledger {
             let holding = inner.blobs.entry(name).or_default();
             let confirmed = holding.confirmed;
             let verdict = policy.acknowledges(confirmed);
-            // Parts of an upload were acknowledged before, by the facts of then; and a record that an
-            // earlier process wrote and nobody heard of is carried as it is.
+            // Parts of an upload were acknowledged before, by the facts of then; and a record that
+            // an earlier process wrote and nobody heard of is carried as it is.
             let was_said = holding.promised.is_some() || holding.was_named;
             if holding.promised.is_none() {
                 holding.promised = Some(setting.number);

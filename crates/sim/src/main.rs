@@ -35,8 +35,7 @@ struct Arguments {
     /// Events of a round.
     #[arg(long, default_value_t = STEPS)]
     steps: u64,
-    /// Exclusions, cuts, changed facts, repairs, moves and scrubs, too. Some rounds still break a
-    /// rule then: docs/INVARIANTS.md.
+    /// Exclusions, cuts, changed facts, repairs, moves, scrubs and re-dispersal, too.
     #[arg(long)]
     measures: bool,
     /// Go on after a round that failed.

@@ -499,8 +499,8 @@ impl Scenario {
         let is_right = match error {
             None => false,
             Some(error) if is_too_many(error) => !oracle.is_tolerated(oracle.away()),
-            // A pack that was durable when the gateway was killed, and that the one behind it names,
-            // was never applied: nobody else knows of it.
+            // A pack that was durable when the gateway was killed, and that the one behind it
+            // names, was never applied: nobody else knows of it.
             Some(StartError::Replay(ReplayError::Gap(_)))
                 if !oracle.is_tolerated(oracle.away()) =>
             {

@@ -37,6 +37,9 @@ pub(crate) async fn world(change: impl FnOnce(String) -> String) -> World {
     let text = change(std::fs::read_to_string(&file).expect("it works"));
     std::fs::write(&file, text).expect("it works");
     let config = Config::load(&file).expect("it works");
+    for site in 1..=config.sites.len() {
+        std::fs::create_dir_all(folder.path().join(format!("sites/s{site}"))).expect("it works");
+    }
     let gateway = compose::start(&config).await.expect("it works");
     let tenant = gateway.engine.ensure_tenant("trial").await.expect("it works");
     let bucket = gateway.engine.create_bucket(tenant, "bucket", None).await.expect("it works");

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 /// Silence that abandoned calls may prove together: hedged reads give up on a hung site long before
-/// its deadline, and would otherwise ask it first for ever. Time in which nobody waits proves nothing.
+/// its deadline, and would otherwise ask it first for ever. While nobody waits nothing is proven.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// For how long a refusal is remembered where nothing is stored meanwhile: somebody has to act, and
 /// nobody tells that they did.

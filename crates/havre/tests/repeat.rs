@@ -1,0 +1,60 @@
+//! A gateway with more sites than shards, killed while it wrote its last pack: nobody can tell
+//! where the missing shards were to lie, and writes are taken all the same.
+
+mod support;
+
+use std::path::PathBuf;
+use support::*;
+
+/// The shards of the pack with the highest number, by site.
+fn last_pack(w: &World) -> Vec<(usize, PathBuf)> {
+    let found = (1..=9)
+        .flat_map(|site| files(&w.site(site).join("p")).into_iter().map(move |file| (site, file)));
+    let mut found: Vec<(usize, PathBuf)> = found.collect();
+    let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let last = found.iter().filter_map(|(_, file)| name(file)).max();
+    found.retain(|(_, file)| name(file) == last);
+    found
+}
+
+/// Three more sites, one for each operator, and no write below the guarantee.
+fn nine_sites(text: String) -> String {
+    let more =
+        [(7, "north", "XA"), (8, "south", "XB"), (9, "west", "XC")].map(|(site, who, code)| {
+            format!(
+                "\n[[site]]\nname = \"s{site}\"\nurl = \"sites/s{site}\"\noperator = \"{who}\"\n\
+             location = \"{code}\"\n"
+            )
+        });
+    text.replace("on_outage = \"degrade\"", "on_outage = \"refuse\"") + &more.concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_on_behind_a_pack_that_was_left_half_written() {
+    let mut w = world(nine_sites).await;
+    for name in ["a", "b", "c"] {
+        w.put(name, value(name, 1, 3_000)).await;
+    }
+    let catalog = files(&w.config.gateway.data);
+    let catalog = catalog.iter().filter(|file| file.to_string_lossy().contains("catalog."));
+    for file in catalog {
+        std::fs::remove_file(file).expect("it works");
+    }
+    let shards = last_pack(&w);
+    assert_eq!(shards.len(), 6);
+    for (_, file) in shards.iter().filter(|(site, _)| matches!(site, 1 | 2 | 7)) {
+        std::fs::remove_file(file).expect("it works");
+    }
+    let left = last_pack(&w);
+    assert_eq!(left.len(), 4, "the loss of another jurisdiction would take it away");
+    let config = w.config.clone();
+    let mut w = w.restart(config).await;
+    w.put("d", value("d", 1, 3_000)).await;
+    w.check(["a", "b", "c", "d"].into_iter().map(str::to_owned)).await;
+    // Nothing needs the half one any more.
+    for (_, file) in left {
+        let _ = std::fs::remove_file(file);
+    }
+    let report = w.rehearse().await;
+    assert!(report.same && report.gaps == 0, "{report:?}");
+}
