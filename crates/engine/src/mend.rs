@@ -5,8 +5,8 @@
 //!
 //! **Deliberately absent.** A shard of which nobody knows where it was made for: any site that got
 //! it may have had another one, so the pack is repeated instead ([`crate::repeat`]). Repair of
-//! other blobs: those in front of an acknowledged pack were within their guarantee when it was written,
-//! and what they lost since is the keeper's work.
+//! other blobs: those in front of an acknowledged pack were within their guarantee when it was
+//! written, and what they lost since is the keeper's work.
 //!
 //! **Crash.** A shard that was put and not noted is found by its header.
 
