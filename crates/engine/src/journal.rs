@@ -130,12 +130,15 @@ impl Commit {
 
 impl Journal {
     /// Starts the journal of `placement` after the packs that `state` tells of; `number_seen` is
-    /// the highest number that any site has, so that no name is used twice (I5).
+    /// the highest number that any site has, so that no name is used twice (I5); `retirement` the
+    /// number of the last pack's retirement, should it have to be repeated, drawn before anybody
+    /// else's.
     pub(crate) fn start(
         shared: &Arc<Shared>,
         placement: &Arc<Placement>,
         state: &ChainState,
         number_seen: u64,
+        retirement: Ticket,
     ) -> Self {
         let (queue, entries) = mpsc::channel(JOURNAL_QUEUE_MAX);
         let (durable, packs) = mpsc::channel(APPLY_QUEUE_MAX);
@@ -149,8 +152,8 @@ impl Journal {
             chain: state.chain,
             number: first_number(state.number, number_seen),
             link: state.link,
-            unsettled: (state.link != PackLink::NONE).then_some(state.link.blob),
-            retirement: None,
+            unsettled: (state.link != PackLink::NONE)
+                .then(|| (state.link.blob, Arc::new(retirement))),
             repeat_after: Duration::ZERO,
             repeat_pause: SETTLE_PAUSE_MIN,
             abandoned: VecDeque::new(),
@@ -236,9 +239,8 @@ struct Writer {
     approaching: Arc<AtomicUsize>,
     /// The chain's last pack as it was found, until it is known to be within its guarantee. What is
     /// acknowledged behind it would be lost with it.
-    unsettled: Option<BlobId>,
-    /// The number of its retirement, should it have to be repeated, and when that may be tried.
-    retirement: Option<Arc<Ticket>>,
+    unsettled: Option<(BlobId, Arc<Ticket>)>,
+    /// When it may be tried to repeat that pack, under this number, and how long after that again.
     repeat_after: Duration,
     repeat_pause: Duration,
     /// Packs that were given up since the last acknowledged one. Should the process die now, the
@@ -359,9 +361,9 @@ impl Writer {
 
     /// Sees to it that the pack that the next one will follow is within its guarantee.
     async fn settle_last(&mut self) {
-        let Some(last) = self.unsettled else { return };
+        let Some((last, retirement)) = self.unsettled.clone() else { return };
         if mend(&self.shared, &self.placement, last).await {
-            (self.unsettled, self.retirement) = (None, None);
+            self.unsettled = None;
             return;
         }
         let now = self.shared.ports.clock.elapsed();
@@ -370,23 +372,14 @@ impl Writer {
         }
         self.repeat_after = now + self.repeat_pause;
         self.repeat_pause = (self.repeat_pause * 2).min(MEND_PAUSE_MAX);
-        if let Err(error) = self.repeat(last).await {
+        if let Err(error) = self.repeat(last, retirement).await {
             tracing::warn!(%last, %error, "the last pack of a chain cannot be repeated now");
         }
     }
 
     /// Writes the last pack once more: under another name all its shards find a place.
-    async fn repeat(&mut self, last: BlobId) -> Result<(), PutError> {
-        let seqs = &self.shared.seqs;
-        let ticket = match &self.retirement {
-            Some(ticket) => Arc::clone(ticket),
-            None => {
-                let ticket = Arc::new(seqs.next(&*self.shared.catalog).await?);
-                ticket.disarm();
-                Arc::clone(self.retirement.insert(ticket))
-            }
-        };
-        if !seqs.is_quiet_below(ticket.seq()) {
+    async fn repeat(&mut self, last: BlobId, ticket: Arc<Ticket>) -> Result<(), PutError> {
+        if !self.shared.seqs.is_quiet_below(ticket.seq()) {
             let reason = "records that were numbered before it are on their way";
             return Err(PutError::Unavailable(reason.to_owned()));
         }
@@ -398,7 +391,7 @@ impl Writer {
         if self.link.blob != last {
             tracing::info!(%last, records, "the last pack of a chain was repeated");
             metrics::counter!("havre_packs_repeated_total").increment(1);
-            (self.unsettled, self.retirement) = (None, None);
+            self.unsettled = None;
         }
         Ok(())
     }

@@ -157,13 +157,6 @@ impl Shared {
         })
     }
 
-    /// The same, when the sites of any one coalition may deny what they have.
-    fn may_be_acknowledged_but_for_liars(&self, geometries: &[Geometry], sites: SiteSet) -> bool {
-        let policies = self.placements.iter().map(|placement| &placement.policy);
-        let mut reaches = policies.flat_map(|policy| policy.coalitions()).map(|it| it.reach);
-        reaches.any(|liars| self.may_be_acknowledged(geometries, sites.union(liars)))
-    }
-
     pub(crate) fn names(&self, sites: SiteSet) -> Vec<String> {
         sites.iter().map(|position| self.fleet.site(position).name().to_owned()).collect()
     }
@@ -578,9 +571,7 @@ impl Replay<'_> {
     }
 
     /// At the end of a chain: whether a pack that cannot be read, behind all that can, may have
-    /// been acknowledged. Those that were not are off the chain, and go: but not while some sites
-    /// are away and one that was acknowledged would look the same to a coalition's lie, which is
-    /// more than is promised against, and no reason to make a loss of it.
+    /// been acknowledged. Those that were not are off the chain.
     fn is_uncertain(&mut self, cursor: &mut Cursor, unread: &[Unread], away: SiteSet) -> bool {
         let last = cursor.pending.last().map_or(cursor.number, |pack| pack.number);
         let may_count = |(name, holders, geometries): &&Unread| {
@@ -588,12 +579,7 @@ impl Replay<'_> {
                 && self.shared.may_be_acknowledged(geometries, holders.union(away))
         };
         let found = unread.iter().find(may_count).map(|(name, ..)| number_of(name));
-        let shared = self.shared;
-        let certainly_off = |(_, holders, geometries): &&Unread| {
-            away.is_empty()
-                || !shared.may_be_acknowledged_but_for_liars(geometries, holders.union(away))
-        };
-        cursor.off.extend(unread.iter().filter(certainly_off).map(|(name, ..)| *name));
+        cursor.off.extend(unread.iter().map(|(name, ..)| *name));
         if let Some(number) = found {
             self.uncertain = Some((cursor.chain, number));
         }

@@ -142,11 +142,18 @@ impl Engine {
         let all = chains.iter().chain(ended.iter().map(|(_, state)| state));
         let applied: Vec<(ChainId, u64)> = all.map(|state| (state.chain, state.number)).collect();
         let survey = shared.survey(Some(&applied)).await;
-        let start = |(placement, state): (&Arc<Placement>, &ChainState)| {
-            Journal::start(shared, placement, state, survey.number_seen(state.chain))
-        };
-        let closing = ended.iter().map(|(placement, state)| start((placement, state))).collect();
-        let by_policy = shared.placements.iter().zip(&chains).map(start).collect();
+        let mut closing = Vec::with_capacity(ended.len());
+        let mut by_policy = Vec::with_capacity(chains.len());
+        let ended = ended.iter().map(|(placement, state)| (placement, state, true));
+        let open = shared.placements.iter().zip(&chains);
+        let open = open.map(|(placement, state)| (placement, state, false));
+        for (placement, state, is_ended) in ended.chain(open) {
+            let retirement = shared.seqs.next(&*shared.catalog).await?;
+            retirement.disarm();
+            let seen = survey.number_seen(state.chain);
+            let journal = Journal::start(shared, placement, state, seen, retirement);
+            if is_ended { closing.push(journal) } else { by_policy.push(journal) }
+        }
         let opened = self.journals.set(Journals { by_policy, closing });
         assert!(opened.is_ok(), "the journals are opened once");
         Ok(())
