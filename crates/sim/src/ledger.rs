@@ -60,8 +60,8 @@ pub enum Rule {
 impl Rule {
     /// Whether it holds whatever the sites do. The others hold as long as those that lie, lose or
     /// stay away are within reach of one coalition at a time, and none of them lies. An exclusion
-    /// that a catalog forgot is found in the packs, as long as those are; and a pack that liars beside
-    /// an outage make unreadable looks like one that was never acknowledged, and goes (I12).
+    /// that a catalog forgot is found in the packs, as long as those are; and a pack that liars
+    /// beside an outage make unreadable looks like one that was never acknowledged: it goes (I12).
     const fn holds_always(self) -> bool {
         !matches!(
             self,
