@@ -142,10 +142,12 @@ impl Engine {
             if chains.iter().any(|state| state.link.blob == blob) {
                 return not_now("a pack is the last of its chain");
             }
-            let row = shared.catalog.blob(blob).await?;
             // What it says stands behind others in the chains now, and would be lost with them.
-            if anything_below && row.is_none_or(|row| row.state != BlobState::BelowGuarantee) {
-                return not_now("something is below its guarantee");
+            if anything_below {
+                let row = shared.catalog.blob(blob).await?;
+                if row.is_none_or(|row| row.state != BlobState::BelowGuarantee) {
+                    return not_now("something is below its guarantee");
+                }
             }
             let Some(contents) = shared.catalog.pack_contents(blob).await? else {
                 return not_now("what stands in a pack is not known");

@@ -237,10 +237,11 @@ struct Writer {
     entries: mpsc::Receiver<Queued>,
     durable: mpsc::Sender<Durable>,
     approaching: Arc<AtomicUsize>,
-    /// The chain's last pack as it was found, until it is known to be within its guarantee. What is
-    /// acknowledged behind it would be lost with it.
+    /// The chain's last pack as it was found, until it is known to be within its guarantee, and the
+    /// number of its retirement, should it have to be repeated. What is acknowledged behind it
+    /// would be lost with it.
     unsettled: Option<(BlobId, Arc<Ticket>)>,
-    /// When it may be tried to repeat that pack, under this number, and how long after that again.
+    /// When it may be tried to repeat that pack, and how long after that again.
     repeat_after: Duration,
     repeat_pause: Duration,
     /// Packs that were given up since the last acknowledged one. Should the process die now, the

@@ -597,11 +597,15 @@ impl Replay<'_> {
         mut pack: ReadPack,
     ) -> ReadPack {
         let last = (cursor.number, cursor.link);
-        let links = [Some(pack.previous), repeated(&self.shared.keyring, chain, &pack)];
-        let find = |retired: &Retired| {
-            let mut links = links.into_iter().flatten();
-            links.find_map(|link| retired.before(chain, link, last, |link| cursor.knows(link)))
-        };
+        let before =
+            |retired: &Retired, link| retired.before(chain, link, last, |link| cursor.knows(link));
+        if let Some(link) = before(&self.retired, pack.previous) {
+            pack.previous = link;
+            return pack;
+        }
+        let repeats = repeated(&self.shared.keyring, chain, &pack);
+        let links = [Some(pack.previous), repeats].into_iter().flatten();
+        let find = |retired: &Retired| links.clone().find_map(|link| before(retired, link));
         if find(&self.retired).is_none() {
             let packs = survey.newest_first();
             let unseen = packs.filter(|(name, _)| !self.retired.has_seen(name.blob())).collect();

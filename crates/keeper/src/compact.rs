@@ -236,7 +236,9 @@ impl Compactor {
         let row = &pack.blob;
         let is_last = chains.iter().any(|state| state.link.blob == row.blob());
         let named = self.policies.iter().find(|it| Some(it.name()) == row.policy.as_deref());
-        let misplaced = is_misplaced(&self.policies, &self.fleet, row, self.fleet.closed());
+        // Asked of few: what is whole moves instead.
+        let misplaced = row.state != BlobState::Whole
+            && is_misplaced(&self.policies, &self.fleet, row, self.fleet.closed());
         Chance { is_last, thorough, geometry: named.map(PlacementPolicy::geometry), misplaced }
     }
 

@@ -337,7 +337,7 @@ impl Relocator {
         let (blob, Plan { permits, repairs, holders }) = (row.blob(), plan);
         let to: Vec<SiteId> = permits.iter().map(Permit::site).collect();
         let moves = moves_of(&row, &permits);
-        let made = bits_of(&repairs);
+        let (wanted, made) = (bits_of(&permits), bits_of(&repairs));
         let mut targets = Vec::with_capacity(permits.len() + repairs.len());
         for permit in permits.into_iter().chain(repairs) {
             let index = permit.index();
@@ -351,7 +351,6 @@ impl Relocator {
         if !self.catalog.intend_shards(blob, to).await? {
             return Ok(Fate::Waits { read: Read::default() });
         }
-        let wanted = moves.iter().fold(0, |bits, it| bits | bit(it.index));
         let mut rebuilt = rebuild(&row, self.sources_of(&row), targets).await;
         // What is in the way of one that moves is left; where one is missing it is a spoilt one.
         rebuilt.taken &= made;
