@@ -34,6 +34,7 @@ mod multipart;
 mod object;
 mod put;
 mod read;
+mod read_pack;
 mod repeat;
 pub mod replay;
 mod reservations;

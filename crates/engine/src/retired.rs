@@ -8,7 +8,8 @@
 //!
 //! **Crash.** Memory only: found again with the packs.
 
-use crate::replay::{ReadPack, open_record};
+use crate::read_pack::ReadPack;
+use crate::replay::open_record;
 use havre_catalog::PackLink;
 use havre_model::record::{PackEnd, Record, RetiredRun};
 use havre_model::{BlobId, ChainId};
