@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+#[allow(dead_code, reason = "the tests use the rest of it")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -1,10 +1,8 @@
 //! Packs are written anew and retired while clients go on: the catalog says the same as before, and
 //! so does a recovery from what is left, in any order, whether retired packs are still there or
 //! not.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
+use crate::support::script::*;
+use crate::support::*;
 use havre_catalog::{
     AppliedPack, AppliedRecord, BlobRow, BlobState, Catalog, Need, PackLink, PackedRecord,
     SqliteCatalog,
@@ -14,8 +12,6 @@ use havre_model::record::{
 };
 use havre_model::{BlobName, ChainId, Seq};
 use proptest::prelude::*;
-use support::script::*;
-use support::*;
 
 /// A gateway that writes packs, compacts them, and remembers all that it ever wrote.
 struct Gateway {

@@ -1,8 +1,6 @@
 //! What a kill, a power cut, a second process and a damaged file leave of a catalog.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
+use crate::support;
+use crate::support::*;
 use havre_catalog::{
     AppliedPack, Catalog, CatalogError, JobRow, ListQuery, Mode, OpenError, Opened, SqliteCatalog,
 };
@@ -12,7 +10,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use support::*;
 
 fn fresh(path: &Path, mode: Mode) -> SqliteCatalog {
     match SqliteCatalog::open(path, mode).unwrap() {

@@ -1,9 +1,6 @@
 //! Listings against a scan of everything: every combination of prefix, delimiter, start and limit,
 //! over keys whose bytes lie next to the delimiter's and at the ends of what UTF-8 has.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
+use crate::support::*;
 use havre_catalog::{
     Catalog, ListEntry, ListPage, ListQuery, ListedObject, SqliteCatalog, UploadEntry, UploadsPage,
     UploadsQuery,
@@ -12,7 +9,6 @@ use havre_model::VersionId;
 use havre_model::record::{Body, Record};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use support::*;
 
 /// `.` and `0` stand next to `/`; U+00FF and U+10FFFF are where a prefix's last byte carries over.
 const LETTERS: [&str; 9] = ["a", "b", ".", "/", "0", " ", "\u{1}", "\u{ff}", "\u{10ffff}"];

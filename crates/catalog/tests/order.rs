@@ -1,15 +1,11 @@
 //! The catalog against the reference model: live in order, live nearly in order, and in a recovery
 //! in any order, with packs more than once and interrupted halfway.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
+use crate::support::script::*;
+use crate::support::*;
 use havre_catalog::{AppliedPack, Catalog, Mode, Opened, SqliteCatalog};
 use havre_model::Seq;
 use havre_model::record::Record;
 use proptest::prelude::*;
-use support::script::*;
-use support::*;
 
 /// Whether `later` was caused by a client that had the answer to `earlier`.
 fn follows(later: &Record, earlier: &Record) -> bool {

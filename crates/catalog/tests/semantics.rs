@@ -1,14 +1,10 @@
 //! What records do to the catalog, case by case: the rules that the random tests rest on, in words.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
+use crate::support::*;
 use havre_catalog::{
     BlobState, Catalog, CatalogError, PackLink, ShardMove, SqliteCatalog, Version,
 };
 use havre_model::record::{Body, Excluded, ExclusionRecord, Record};
 use havre_model::{BlobId, BlobName, Seq, SiteId, TenantId, Timestamp, VersionId};
-use support::*;
 
 /// A catalog that has applied one pack of each list, numbered from 1, records from seq 1.
 #[track_caller]

@@ -1,16 +1,8 @@
 //! The attacks of part A that are made on a dispersed blob. Each test names its number.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    reason = "tests cut patterns to bytes and unwrap in their helpers too"
-)]
-
-mod common;
-
+use crate::common::{BLOB, Blob, geometry, noise, secret, subsets};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
-use common::{BLOB, Blob, geometry, noise, secret, subsets};
 use havre_codec::shard::{CombineError, CorruptHeader, combine, parse_header, verify_header};
 use havre_codec::{BlobKeys, CorruptChunk, GatherError, SHARD_HEADER_BYTES, gather, gather_each};
 use havre_model::record::BlobSecret;

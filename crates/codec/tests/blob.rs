@@ -1,14 +1,6 @@
 //! A blob's way to the shards and back.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    reason = "tests cut patterns to bytes and unwrap in their helpers too"
-)]
-
-mod common;
-
-use common::{BLOB, Blob, geometry, index, noise, secret};
+use crate::common::{BLOB, Blob, geometry, index, noise, secret};
 use havre_codec::shard::{CombineError, combine, parse_header, verify_header};
 use havre_codec::{
     BlobKeys, ErasureCode, GatherError, Layout, OpenedChunk, SHARD_HEADER_BYTES, gather,

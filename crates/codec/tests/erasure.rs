@@ -1,14 +1,6 @@
 //! The erasure code against ISA-L's own output, a slow reference, and every loss pattern.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    reason = "tests cut patterns to bytes and unwrap in their helpers too"
-)]
-
-mod common;
-
-use common::{geometry, index, noise, subsets};
+use crate::common::{geometry, index, noise, subsets};
 use havre_codec::ErasureCode;
 use havre_codec::erasure::INVERSES_MAX;
 use havre_model::Geometry;

@@ -1,14 +1,6 @@
 //! Golden bytes: every version ever shipped is read, and the current one is written byte for byte.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    reason = "tests cut patterns to bytes and unwrap in their helpers too"
-)]
-
-mod common;
-
-use common::geometry;
+use crate::common::geometry;
 use havre_codec::pack::{self, PACK_HEADER_BYTES, PackBuilder, PackLink, Slot};
 use havre_codec::{BlobKeys, ErasureCode, disperse, gather};
 use havre_model::record::BlobSecret;

@@ -1,14 +1,6 @@
 //! Attack A24: every frame's parser is fed what no writer makes, and never panics.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::unwrap_used,
-    reason = "tests cut patterns to bytes and unwrap in their helpers too"
-)]
-
-mod common;
-
-use common::{BLOB, Blob, noise};
+use crate::common::{BLOB, Blob, noise};
 use havre_codec::pack::{self, CorruptPack, PACK_HEADER_BYTES, PackBuilder, PackHeader, PackLink};
 use havre_codec::shard::{combine, parse_header, verify_header};
 use havre_codec::{GatherError, SHARD_HEADER_BYTES, gather};

@@ -2,8 +2,8 @@
 //! sites, two in each of three jurisdictions, 3+3: any five shards are within the guarantee, four
 //! are below it, and any three decode.
 
-mod support;
-
+use crate::support;
+use crate::support::{World, assert_reads, bucket, key, pattern, put};
 use bytes::Bytes;
 use havre_catalog::{Catalog as _, SqliteCatalog};
 use havre_engine::replay::Silent;
@@ -14,7 +14,6 @@ use havre_sites::system;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{World, assert_reads, bucket, key, pattern, put};
 
 fn memory() -> Arc<SqliteCatalog> {
     Arc::new(SqliteCatalog::in_memory().expect("a catalog in memory"))

@@ -1,13 +1,12 @@
 //! Exclusions: what is excluded gets no shard, here, after a start and on a blank machine.
 
-mod support;
-
+use crate::support;
+use crate::support::World;
 use havre_catalog::SqliteCatalog;
 use havre_engine::{Engine, ExcludeError};
 use havre_model::record::Excluded;
 use havre_sites::Site;
 use std::sync::Arc;
-use support::World;
 
 fn site(name: &str) -> Excluded {
     Excluded::Site(name.to_owned())

@@ -1,8 +1,8 @@
 //! The data path over six sites in memory: what is acknowledged is read back, past dead and lying
 //! sites, and recovered on a blank machine.
 
-mod support;
-
+use crate::support;
+use crate::support::{World, assert_reads, bucket, key, object, pattern, put, read};
 use bytes::Bytes;
 use havre_catalog::{Mode, Opened, SqliteCatalog};
 use havre_engine::{
@@ -13,7 +13,6 @@ use havre_policy::OnOutage;
 use havre_sites::{Bar, Health, system};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{World, assert_reads, bucket, key, object, pattern, put, read};
 
 /// A range of an object, of the bytes that it was written from.
 fn slice(bytes: &[u8], range: std::ops::Range<u64>) -> &[u8] {

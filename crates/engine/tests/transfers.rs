@@ -1,7 +1,6 @@
 //! Many large objects at once: what waits, what goes on, and who is ended.
 
-mod support;
-
+use crate::support::{World, assert_reads, bucket, key, object, pattern, put};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
@@ -13,7 +12,6 @@ use havre_model::ports::{Clock, Runtime, Task};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use support::{World, assert_reads, bucket, key, object, pattern, put};
 use tokio::sync::watch;
 
 /// What the engine allows.

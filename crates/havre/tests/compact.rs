@@ -1,13 +1,11 @@
 //! Compaction on a gateway in this process, over six local sites: what clients see stays the same,
 //! what they deleted leaves the sites, and a blank machine finds what counts, whatever sites keep.
 
-mod support;
-
+use crate::support::*;
 use havre::oversight::Inside;
 use havre_keeper::{Collector, Compactor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::*;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,8 @@
 //! A gateway with more sites than shards, killed while it wrote its last pack: nobody can tell
 //! where the missing shards were to lie, and writes are taken all the same.
 
-mod support;
-
+use crate::support::*;
 use std::path::{Path, PathBuf};
-use support::*;
 use tempfile::TempDir;
 
 /// The shards of the pack with the highest number, by site.

@@ -1,11 +1,10 @@
 //! Garbage collection: what is needed or held stays, the rest goes, and is forgotten only when
 //! every site has confirmed.
 
-mod support;
-
+use crate::support;
+use crate::support::{ALL, World};
 use havre_model::{BlobId, BlobName, ChainId};
 use havre_sites::fault::Fault;
-use support::{ALL, World};
 
 #[tokio::test]
 async fn garbage_goes_and_what_is_needed_stays() {

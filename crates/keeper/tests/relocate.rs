@@ -1,8 +1,7 @@
 //! Relocation: what may not stay goes elsewhere, byte for byte, and nobody holds too much
 //! meanwhile.
 
-mod support;
-
+use crate::support::{ALL, SITES, World, policy_by};
 use bytes::Bytes;
 use havre_catalog::{BlobRow, BlobState};
 use havre_keeper::estimate::{self, Misplacements};
@@ -13,7 +12,6 @@ use havre_sites::fault::Fault;
 use havre_sites::{Share, system};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{ALL, SITES, World, policy_by};
 
 async fn pass(relocator: &mut Relocator) -> Relocation {
     relocator.pass(&|| true).await.expect("a pass")

@@ -1,14 +1,12 @@
 //! Repair: what a blob misses is made anew, byte for byte, and nothing else changes.
 
-mod support;
-
+use crate::support::{ALL, World};
 use bytes::Bytes;
 use havre_catalog::{BlobRow, BlobState};
 use havre_keeper::{Busy, RepairReport, Repairer};
 use havre_sites::fault::Fault;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{ALL, World};
 
 /// Two passes: what is incomplete once may still be arriving.
 async fn repair(repairer: &mut Repairer) -> RepairReport {

@@ -1,13 +1,11 @@
 //! Scrub: what a site lost, changed or only pretends to have is found, and made anew by repair.
 
-mod support;
-
+use crate::support::{ALL, World};
 use bytes::Bytes;
 use havre_catalog::BlobState;
 use havre_keeper::{Depth, Scrub, Scrubber};
 use havre_sites::fault::Fault;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{ALL, World};
 
 async fn cycle(scrubber: &mut Scrubber) -> Scrub {
     scrubber.cycle(&|| true).await.expect("a cycle")

@@ -1,8 +1,6 @@
 //! Who could read and who could cut off: by hand, and against every coalition there is.
 
-mod common;
-
-use common::{any_jurisdiction, operator, site, spec, subsets, two_in_each};
+use crate::common::{any_jurisdiction, operator, site, spec, subsets, two_in_each};
 use havre_model::SiteSet;
 use havre_policy::{
     Chains, CoalitionSpec, ControlRule, Declared, Evidence, ExposedList, Facts, GuaranteeSpec,

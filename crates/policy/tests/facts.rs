@@ -1,8 +1,7 @@
 //! Which facts are taken, and whom a site is exposed to by them.
 
-mod common;
-
-use common::{operator, set, site};
+use crate::common;
+use crate::common::{operator, set, site};
 use havre_model::SiteSet;
 use havre_policy::{
     CoalitionSpec, Facts, FactsError, GuaranteeSpec, OperatorFacts, Ownership, PartyKind,

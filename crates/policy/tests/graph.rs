@@ -1,9 +1,7 @@
 //! Graphs of owners whose answers were worked out by hand, many of them examples that the rules'
 //! own authors give. `docs/exposure.md` names the sources.
 
-mod common;
-
-use common::{operator, set, site, spec};
+use crate::common::{operator, set, site, spec};
 use havre_model::SiteSet;
 use havre_policy::{
     AllianceFacts, Chains, CoalitionSpec, ControlRule, Declared, Evidence, Facts, FactsError,

@@ -1,9 +1,7 @@
 //! The graph of holdings against brute force: every set of entities is tried, and every chain is
 //! walked. The oracles share no code with the crate.
 
-mod common;
-
-use common::{operator, site};
+use crate::common::{operator, site};
 use havre_model::SiteSet;
 use havre_policy::{
     Chains, ControlRule, Declared, Facts, FactsError, OperatorFacts, Ownership, PartyKind, Share,

@@ -1,8 +1,6 @@
 //! Guarantees whose answers were worked out by hand.
 
-mod common;
-
-use common::{
+use crate::common::{
     any_jurisdiction, blob, index, operator, policy, set, site, sites_of, spec, subsets,
     two_in_each,
 };

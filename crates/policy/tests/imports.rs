@@ -1,8 +1,6 @@
 //! What is taken from GLEIF's files and from the Consolidated Screening List, row by row.
 
-mod common;
-
-use common::{operator, site};
+use crate::common::{operator, site};
 use havre_policy::{
     ControlRule, Declared, Evidence, Facts, Holds, OperatorFacts, Ownership, SeatFacts, SeatKind,
     csl::{CslColumns, CslEntry, SCORE_SHOWN_MIN, Screening},

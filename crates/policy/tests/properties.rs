@@ -3,9 +3,8 @@
 //! The oracle below shares no code with the crate: it reads the declared facts and the guarantee
 //! by itself and tries everything.
 
-mod common;
-
-use common::{blob, index, sites_of, subsets};
+use crate::common;
+use crate::common::{blob, index, sites_of, subsets};
 use havre_model::{Geometry, SiteSet};
 use havre_policy::{
     Acknowledgement, Arrangement, CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts,

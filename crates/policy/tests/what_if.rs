@@ -1,8 +1,6 @@
 //! What would be if: one change at a time.
 
-mod common;
-
-use common::{any_jurisdiction, spec, two_in_each};
+use crate::common::{any_jurisdiction, spec, two_in_each};
 use havre_policy::{Change, Declared, Facts, PlacementPolicy, PolicySpec};
 
 fn ask(text: &str) -> Result<(Declared, Vec<PolicySpec>), String> {

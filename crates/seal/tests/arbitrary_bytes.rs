@@ -1,8 +1,7 @@
 //! Attack A24 and the round trips: whatever the bytes, nothing panics, and nothing but what was
 //! sealed opens.
 
-mod support;
-
+use crate::support::*;
 use havre_model::limits::{SEALED_SEGMENT_BYTES, SEGMENT_BYTES};
 use havre_model::record::{BucketKeyEpoch, WrappedKey};
 use havre_seal::{
@@ -10,7 +9,6 @@ use havre_seal::{
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
-use support::*;
 
 static KEYRING: LazyLock<Keyring> = LazyLock::new(|| seeded_world("arbitrary"));
 

@@ -2,8 +2,7 @@
 //! list of attacks. Each test fails when its defence is taken out. A9 and the layers below are in
 //! `src/envelope/tests.rs` and `src/segment/tests.rs`.
 
-mod support;
-
+use crate::support::*;
 use havre_model::limits::SEGMENT_BYTES;
 use havre_model::ports::Entropy;
 use havre_model::record::{
@@ -15,7 +14,6 @@ use havre_seal::{Keyring, OpenError, PartContext, RecordScope, WRAPPED_KEY_BYTES
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::*;
 
 fn contexts() -> Vec<PartContext<'static>> {
     let mut contexts = Vec::new();

@@ -2,14 +2,12 @@
 //! bytes that were written on the first day. The files are never edited; `HAVRE_WRITE_GOLDEN=1`
 //! writes those that do not exist yet.
 
-mod support;
-
+use crate::support::*;
 use havre_model::limits::{SEALED_SEGMENT_BYTES, SEGMENT_BYTES};
 use havre_model::record::{BucketKeyEpoch, WrappedKey};
 use havre_seal::{Keyring, RootKey};
 use std::fs;
 use std::path::PathBuf;
-use support::*;
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/formats").join(name)

@@ -1,12 +1,10 @@
 //! The root key's file: who may read it, what it may hold, and that it is never overwritten.
 
-mod support;
-
+use crate::support::*;
 use havre_seal::{KeyFileError, Keyring, RecordScope, RootKey};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use support::*;
 use tempfile::TempDir;
 
 fn created() -> (TempDir, PathBuf) {

@@ -1,9 +1,8 @@
 //! ATTACKS, part B: every operation, every way of signing, every way of getting it wrong. Whatever
 //! is refused must also have changed nothing.
 
-mod support;
-
-use support::{Gateway, Request, Signer, Way, element, elements, md5};
+use crate::support;
+use crate::support::{Gateway, Request, Signer, Way, element, elements, md5};
 
 const BODY: &[u8] = b"<Delete><Object><Key>key</Key></Object></Delete>";
 

@@ -1,9 +1,7 @@
 //! ATTACKS, part B, on what signed requests name: keys, uploads, ranges and lists; and the races
 //! between them.
 
-mod support;
-
-use support::{Gateway, Request, Response, Way, element, elements, pattern};
+use crate::support::{Gateway, Request, Response, Way, element, elements, pattern};
 
 /// Names that another system would take for something else; each with how a URL writes it.
 const ODD_KEYS: [(&str, &str); 18] = [

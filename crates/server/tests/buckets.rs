@@ -1,9 +1,8 @@
 //! Buckets and listings over HTTP.
 
-mod support;
-
+use crate::support;
+use crate::support::{Gateway, Request, Way, element, elements, world::DOMAIN};
 use havre_server::LimitsConfig;
-use support::{Gateway, Request, Way, element, elements, world::DOMAIN};
 
 fn constrained(name: &str, constraint: &str) -> Request {
     let body = format!(

@@ -1,14 +1,13 @@
 //! Connections: what goes wrong on the wire, and what is shown of it.
 
-mod support;
-
+use crate::support;
+use crate::support::{Gateway, Request, Response, Way, element, http, pattern};
 use havre_model::BlobName;
 use havre_server::LimitsConfig;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Gateway, Request, Response, Way, element, http, pattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

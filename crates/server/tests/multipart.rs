@@ -1,8 +1,6 @@
 //! Multipart uploads over HTTP.
 
-mod support;
-
-use support::{
+use crate::support::{
     Gateway, Request, Response, WAYS, base64, crc32, crc64, element, elements, md5, pattern, sha256,
 };
 

@@ -1,8 +1,7 @@
 //! Objects over HTTP, as AWS documents them.
 
-mod support;
-
-use support::{
+use crate::support;
+use crate::support::{
     Gateway, Request, Signer, WAYS, Way, base64, crc32, crc64, element, md5, pattern, sign,
 };
 

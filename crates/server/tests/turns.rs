@@ -1,13 +1,12 @@
 //! More requests than may be worked on at once: who waits, who is told to slow down, and who has to
 //! leave.
 
-mod support;
-
+use crate::support;
+use crate::support::{Gateway, Request, Way, http, pattern};
 use havre_server::LimitsConfig;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
-use support::{Gateway, Request, Way, http, pattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

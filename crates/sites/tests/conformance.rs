@@ -1,8 +1,5 @@
 //! The conformance suite against each backend that can be started here.
-#![expect(clippy::unwrap_used, reason = "what fails here is to panic")]
-
-mod support;
-
+use crate::support;
 use havre_sites::{
     Guarded, LocalSite, MemorySite, Site, SiteLimits,
     conformance::run,

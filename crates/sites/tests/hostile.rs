@@ -1,9 +1,6 @@
 //! A site that is a hostile HTTP server (I9, attack A23): each of its tricks costs at most one
 //! deadline, never more memory than was asked for, and never a request to anywhere else.
-#![expect(clippy::unwrap_used, reason = "what fails here is to panic")]
-
-mod support;
-
+use crate::support;
 use havre_sites::{
     Guarded, Operation, SiteError, SiteErrorKind, SiteLimits,
     conformance::{content, extent, permit},

@@ -3,8 +3,6 @@
 //!
 //! Taking the `fdatasync` out of `Tree::publish` leaves names without bytes, and taking the
 //! directory's `fsync` out leaves no names: each makes this test fail.
-#![expect(clippy::unwrap_used, reason = "what fails here is to panic")]
-
 use havre_model::BlobName;
 use havre_sites::{
     LocalSite, Site, SiteErrorKind,

@@ -1,7 +1,5 @@
 //! A reference model: what a set of records means, computed from the whole set at once, so that it
 //! cannot depend on an order; and what is needed to fill and to read a catalog.
-#![allow(dead_code, reason = "each test file uses its part")]
-
 pub(crate) mod script;
 
 use havre_catalog::{

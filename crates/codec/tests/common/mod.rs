@@ -1,7 +1,5 @@
 //! What the tests share: one blob, its keys and its shard files.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 use havre_codec::{BlobKeys, ErasureCode, Layout, disperse};
 use havre_model::record::BlobSecret;
 use havre_model::{BlobId, Geometry, ShardIndex};

@@ -1,6 +1,4 @@
 //! Six sites in memory, two in each of three jurisdictions, under 3+3 by default.
-#![allow(dead_code, reason = "each test crate uses its part")]
-
 use futures::TryStreamExt;
 use havre_catalog::{Catalog, SqliteCatalog};
 use havre_engine::replay::Silent;

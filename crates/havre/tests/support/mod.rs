@@ -1,7 +1,5 @@
 //! A gateway in this process over six local sites, with what clients know of its contents, and the
 //! keeper's workers that write.
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use futures::TryStreamExt as _;
 use havre::compose::{self, Gateway};
 use havre::config::{Config, write_local};

@@ -1,7 +1,5 @@
 //! Eight sites in memory, two in each of four jurisdictions, under 3+3; a catalog in memory, and
 //! blobs that are dispersed over the first six.
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use havre_catalog::{

@@ -1,6 +1,4 @@
 //! Configurations that several test files start from.
-#![allow(dead_code, reason = "each test file uses its own part")]
-
 use havre_model::{BlobId, Geometry, ShardIndex, SiteSet};
 use havre_policy::{
     CoalitionSpec, Facts, GuaranteeSpec, OnOutage, OperatorFacts, PartyKind, Permit,

@@ -1,6 +1,4 @@
 //! A small world for the tests: seeded randomness, a keyring with two tenants, parts and records.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::BytesMut;
 use havre_model::limits::{SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES};
@@ -11,18 +9,18 @@ use havre_seal::{Keyring, OpenError, PartContext, PartOpener, PartSealer, Record
 use std::sync::{Arc, Mutex};
 
 /// SHA-256 of a seed and a counter: the same bytes in every run.
-pub struct Seeded {
+pub(crate) struct Seeded {
     seed: &'static str,
     drawn: Mutex<u64>,
 }
 
 impl Seeded {
-    pub fn new(seed: &'static str) -> Arc<Self> {
+    pub(crate) fn new(seed: &'static str) -> Arc<Self> {
         Arc::new(Self { seed, drawn: Mutex::new(0) })
     }
 
     /// How often randomness was drawn.
-    pub fn drawn(&self) -> u64 {
+    pub(crate) fn drawn(&self) -> u64 {
         *self.drawn.lock().expect("no test panics while drawing")
     }
 }
@@ -38,14 +36,15 @@ impl Entropy for Seeded {
     }
 }
 
-pub const ALICE: TenantId = TenantId::from_bytes([0xa1; 16]);
-pub const BOB: TenantId = TenantId::from_bytes([0xb0; 16]);
-pub const ALICE_1: BucketId = BucketId::from_bytes([0x11; 16]);
-pub const ALICE_2: BucketId = BucketId::from_bytes([0x12; 16]);
-pub const BOB_1: BucketId = BucketId::from_bytes([0x21; 16]);
-pub const BUCKETS: [(TenantId, BucketId); 3] = [(ALICE, ALICE_1), (ALICE, ALICE_2), (BOB, BOB_1)];
+pub(crate) const ALICE: TenantId = TenantId::from_bytes([0xa1; 16]);
+pub(crate) const BOB: TenantId = TenantId::from_bytes([0xb0; 16]);
+pub(crate) const ALICE_1: BucketId = BucketId::from_bytes([0x11; 16]);
+pub(crate) const ALICE_2: BucketId = BucketId::from_bytes([0x12; 16]);
+pub(crate) const BOB_1: BucketId = BucketId::from_bytes([0x21; 16]);
+pub(crate) const BUCKETS: [(TenantId, BucketId); 3] =
+    [(ALICE, ALICE_1), (ALICE, ALICE_2), (BOB, BOB_1)];
 
-pub const SCOPES: [RecordScope; 6] = [
+pub(crate) const SCOPES: [RecordScope; 6] = [
     RecordScope::System,
     RecordScope::Tenant(ALICE),
     RecordScope::Tenant(BOB),
@@ -55,13 +54,13 @@ pub const SCOPES: [RecordScope; 6] = [
 ];
 
 /// What the records of a trust domain hold: everything to build its keyring again but the root key.
-pub struct WrappedKeys {
-    pub tenants: Vec<(TenantId, WrappedKey)>,
-    pub buckets: Vec<(TenantId, BucketId, Vec<BucketKeyEpoch>)>,
+pub(crate) struct WrappedKeys {
+    pub(crate) tenants: Vec<(TenantId, WrappedKey)>,
+    pub(crate) buckets: Vec<(TenantId, BucketId, Vec<BucketKeyEpoch>)>,
 }
 
 impl WrappedKeys {
-    pub fn install(&self, keyring: &Keyring) -> Result<(), OpenError> {
+    pub(crate) fn install(&self, keyring: &Keyring) -> Result<(), OpenError> {
         for (tenant, key) in &self.tenants {
             keyring.install_tenant(*tenant, key)?;
         }
@@ -73,7 +72,7 @@ impl WrappedKeys {
 }
 
 /// A keyring with both tenants and the three buckets, each with epochs 1 and 2.
-pub fn world(root: RootKey, entropy: Arc<dyn Entropy>) -> (Keyring, WrappedKeys) {
+pub(crate) fn world(root: RootKey, entropy: Arc<dyn Entropy>) -> (Keyring, WrappedKeys) {
     let keyring = Keyring::new(root, entropy);
     let mut keys = WrappedKeys { tenants: Vec::new(), buckets: Vec::new() };
     for tenant in [ALICE, BOB] {
@@ -92,27 +91,27 @@ pub fn world(root: RootKey, entropy: Arc<dyn Entropy>) -> (Keyring, WrappedKeys)
     (keyring, keys)
 }
 
-pub fn seeded_root(seed: &'static str) -> RootKey {
+pub(crate) fn seeded_root(seed: &'static str) -> RootKey {
     RootKey::generate(&*Seeded::new(seed))
 }
 
-pub fn seeded_world(seed: &'static str) -> Keyring {
+pub(crate) fn seeded_world(seed: &'static str) -> Keyring {
     let entropy = Seeded::new(seed);
     world(RootKey::generate(&*entropy), entropy).0
 }
 
-pub fn context(key: &str) -> PartContext<'_> {
+pub(crate) fn context(key: &str) -> PartContext<'_> {
     let version = VersionId::from_bytes([0x77; 16]);
     PartContext { tenant: ALICE, bucket: ALICE_1, key, version, part: 0 }
 }
 
 /// `length` bytes, of which no two neighbouring segments are equal.
-pub fn plain(length: usize) -> Vec<u8> {
+pub(crate) fn plain(length: usize) -> Vec<u8> {
     (0..=250).cycle().take(length).collect()
 }
 
 /// `plain` cut and sealed as a part.
-pub fn seal_all(sealer: &mut PartSealer, plain: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn seal_all(sealer: &mut PartSealer, plain: &[u8]) -> Vec<Vec<u8>> {
     let count = usize::try_from(havre_seal::segments(plain.len() as u64)).expect("a small part");
     let mut sealed: Vec<Vec<u8>> = plain
         .chunks(SEGMENT_BYTES)
@@ -128,7 +127,7 @@ pub fn seal_all(sealer: &mut PartSealer, plain: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Reads as a reader would who believes the site's count of segments.
-pub fn open_all(opener: &PartOpener, sealed: &[Vec<u8>]) -> Result<Vec<u8>, OpenError> {
+pub(crate) fn open_all(opener: &PartOpener, sealed: &[Vec<u8>]) -> Result<Vec<u8>, OpenError> {
     let mut plain = Vec::new();
     for (index, slot) in sealed.iter().enumerate() {
         let mut slot = slot.clone();
@@ -139,6 +138,9 @@ pub fn open_all(opener: &PartOpener, sealed: &[Vec<u8>]) -> Result<Vec<u8>, Open
     Ok(plain)
 }
 
-pub fn open_record(keyring: &Keyring, sealed: &[u8]) -> Result<(RecordScope, Vec<u8>), OpenError> {
+pub(crate) fn open_record(
+    keyring: &Keyring,
+    sealed: &[u8],
+) -> Result<(RecordScope, Vec<u8>), OpenError> {
     keyring.open_record(BytesMut::from(sealed)).map(|record| (record.scope, record.bytes.to_vec()))
 }

@@ -1,6 +1,4 @@
 //! Servers on loopback ports, and the sites that talk to them.
-#![allow(dead_code, reason = "each test binary uses its part")]
-
 use havre_sites::{RemoteSite, SiteLimits, SiteSpec, system};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},

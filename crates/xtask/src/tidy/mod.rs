@@ -79,6 +79,7 @@ pub(crate) fn check() -> Result<()> {
             sources.push((file, source));
         }
     }
+    check_tests(&files, &mut breaches);
     walks::check(&files, &sources, &mut breaches);
     formats::check(&files, &sources, &mut breaches);
     breaches.sort();
@@ -142,6 +143,25 @@ fn check_source(file: &File, source: &Source, breaches: &mut Vec<Breach>) {
     }
 }
 
+/// A crate's tests are one program, and cargo is told not to look for others: a file that the
+/// program does not name would never run.
+fn check_tests(files: &[File], breaches: &mut Vec<Breach>) {
+    for file in files {
+        let Some((folder, name)) = file.path.rsplit_once('/') else { continue };
+        let Some(name) = name.strip_suffix(".rs").filter(|name| *name != "main") else { continue };
+        if !folder.starts_with("crates/") || !folder.ends_with("/tests") || folder.contains("/src/")
+        {
+            continue;
+        }
+        let program = format!("{folder}/main.rs");
+        let line = format!("mod {name};");
+        let program = files.iter().find(|file| file.path == program);
+        if !program.is_some_and(|program| program.text.lines().any(|found| found == line)) {
+            breaches.push(file.breach(1, format!("{folder}/main.rs does not say `{line}`")));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +190,23 @@ mod tests {
     #[test]
     fn a_file_without_docs_is_refused() {
         check_rust("fn a() {}\n", &["1: the file does not begin with its `//!` docs"]);
+    }
+
+    #[test]
+    fn a_test_that_the_program_does_not_name_is_refused() {
+        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let files = [
+            file("crates/x/tests/main.rs", "//! Docs.\n\nmod a;\nmod support;\n"),
+            file("crates/x/tests/a.rs", ""),
+            file("crates/x/tests/b.rs", ""),
+            file("crates/x/tests/support/c.rs", ""),
+            file("crates/y/tests/a.rs", ""),
+            file("crates/x/src/config/tests.rs", ""),
+        ];
+        let mut breaches = Vec::new();
+        check_tests(&files, &mut breaches);
+        let found: Vec<&str> = breaches.iter().map(|breach| breach.path.as_str()).collect();
+        assert_eq!(found, ["crates/x/tests/b.rs", "crates/y/tests/a.rs"]);
     }
 
     #[test]
