@@ -26,6 +26,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const GC_DEADLINE: Duration = Duration::from_secs(120);
 /// Clock ticks a second in `/proc/<pid>/stat`, the same on every Linux that runs this.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// What a server logs beside its requests: why a connection ended, when it was not its client's
+/// wish.
+const LOG_FILTER: &str = "warn,havre=info,s3s=off,opendal=off,havre_server::listener=debug";
+/// Lines of complaints that an error shows.
+const COMPLAINTS: usize = 12;
 
 /// Which program to start, and where its data lie.
 #[derive(Clone)]
@@ -121,11 +126,19 @@ impl Plan {
         Ok(())
     }
 
+    /// The last lines of the server's log that say what went wrong, for an error's text: the log
+    /// itself is lost with the machine that ran it.
+    pub(crate) fn complaints(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        complaints(&String::from_utf8_lossy(&log))
+    }
+
     /// Starts the server and waits until it answers.
     pub(crate) fn start(&self) -> Result<Server> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
+            .env("HAVRE_LOG", LOG_FILTER)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
@@ -285,6 +298,21 @@ fn read_credential(data: &Path) -> Result<Credential> {
     })
 }
 
+/// See [`Plan::complaints`].
+fn complaints(log: &str) -> String {
+    let marks = [" WARN ", " ERROR ", " DEBUG ", "panicked", " status=5", "complete=false"];
+    let mut found: Vec<&str> = Vec::new();
+    let mut panicked = false;
+    for line in log.lines() {
+        // What a panic says stands on the line below.
+        if panicked || marks.iter().any(|mark| line.contains(mark)) {
+            found.push(line);
+        }
+        panicked = line.contains("panicked");
+    }
+    found[found.len().saturating_sub(COMPLAINTS)..].join("\n")
+}
+
 /// A port on loopback that nobody listens at right now.
 pub(crate) fn free_port() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
@@ -300,6 +328,18 @@ fn report(text: &str) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn complaints_are_what_went_wrong_and_what_a_panic_said() {
+        let log = "t  INFO request status=200 complete=true\n\
+                   t  INFO request status=503 complete=true\n\
+                   thread 'x' panicked at y.rs:1:1:\n\
+                   attempt to subtract with overflow\n\
+                   t  INFO request status=204 complete=true\n";
+        let found = complaints(log);
+        assert_eq!(found.lines().count(), 3, "{found}");
+        assert!(found.ends_with("attempt to subtract with overflow"), "{found}");
+    }
 
     #[test]
     fn counters_are_summed_over_their_labels() {

@@ -137,7 +137,10 @@ fn crash_rounds(
                 Ok(restarted)
             });
         server = outcome.map_err(|error| {
-            anyhow!("round {round}, crash after {delay} ms: {error:#}\nagain: {again}")
+            let complaints = plan.complaints();
+            anyhow!(
+                "round {round}, crash after {delay} ms: {error:#}\nagain: {again}\n{complaints}"
+            )
         })?;
     }
     judge(&load, &mut server.connect(), &mut random, Depth::All).context("the last look")?;
