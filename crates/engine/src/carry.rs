@@ -33,7 +33,7 @@ impl Engine {
     /// Writes records of the pack `from` once more, each if it still counts there, into the packs
     /// that new records of its bucket go to; how many. All of them are durable within the guarantee
     /// and applied when this returns. Of a completion whose object is gone the end of its upload is
-    /// written.
+    /// written. Records whose new ones go into packs of the policy `staying` stay where they are.
     ///
     /// # Errors
     /// See [`PutError`]. Some may have been carried then.
@@ -41,10 +41,11 @@ impl Engine {
         &self,
         from: BlobId,
         records: Vec<(PackedRecord, Vec<u8>)>,
+        staying: Option<&str>,
     ) -> Result<u64, PutError> {
         let mut commits = Vec::new();
         for (packed, sealed) in records {
-            commits.extend(self.carry_one(from, packed, sealed).await?);
+            commits.extend(self.carry_one(from, packed, sealed, staying).await?);
         }
         let carried = commits.len() as u64;
         for commit in commits {
@@ -58,6 +59,7 @@ impl Engine {
         from: BlobId,
         packed: PackedRecord,
         sealed: Vec<u8>,
+        staying: Option<&str>,
     ) -> Result<Option<Commit>, PutError> {
         let foreign = || PutError::Internal("a record of a pack is not what it was".to_owned());
         let scope = Keyring::record_scope(&sealed).map_err(|_| foreign())?;
@@ -69,6 +71,9 @@ impl Engine {
             },
             RecordScope::System | RecordScope::Tenant(_) => self.shared.strictest_placement,
         };
+        if staying.is_some_and(|name| name == self.shared.placements[placement].policy.name()) {
+            return Ok(None);
+        }
         let record = self.open_carried(&sealed).map_err(|_| foreign())?;
         if record.seq != packed.seq || scope_of(&record.record) != scope {
             return Err(foreign());

@@ -33,7 +33,7 @@ pub use drain::{
     ClosedSite, Drains, DrainsStated, Exclusion, ExclusionReport, Plan, RetiredReport,
     RetiredStated, Subject, Traffic,
 };
-pub use redisperse::RedispersalStatus;
+pub use redisperse::{PolicyPlan, RedispersalStatus};
 pub use serve::{CONNECTIONS_MAX, Desk, ORDER_DEADLINE, Outcome, Reporter, WRITE_DEADLINE, serve};
 pub(crate) use socket::check_peer;
 pub use socket::{Socket, keeper_socket_path, socket_path};
@@ -99,6 +99,14 @@ pub enum Order {
     },
     /// The same, signed: answered with [`DrainsStated`].
     StateDrains {},
+    /// What putting a bucket under another placement policy would take: answered with a
+    /// [`PolicyPlan`].
+    PlanPolicyChange {
+        /// The bucket's name.
+        bucket: String,
+        /// The policy's name.
+        policy: String,
+    },
     /// Puts a bucket under another placement policy.
     ChangePolicy {
         /// The bucket's name.

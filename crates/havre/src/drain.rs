@@ -12,7 +12,7 @@
 
 use anyhow::{Context, Result, bail};
 use havre::config::Config;
-use havre::control::{self, Drains, DrainsStated, ExclusionReport, Order, Plan, Subject};
+use havre::control::{self, Drains, DrainsStated, ExclusionReport, Order, Plan, Subject, Traffic};
 use havre::statement::{default_file, write_new};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +25,10 @@ const FOLLOW_PAUSE: Duration = Duration::from_secs(2);
 const STALLED_LOOKS_MAX: u32 = 60;
 const GB: f64 = 1e9;
 
-async fn ask<T: serde::de::DeserializeOwned>(config: &Config, order: &Order) -> Result<T> {
+pub(crate) async fn ask<T: serde::de::DeserializeOwned>(
+    config: &Config,
+    order: &Order,
+) -> Result<T> {
     let answer = control::send(&config.gateway.catalog, order, drop).await?;
     serde_json::from_value(answer).context("read the gateway's answer")
 }
@@ -45,7 +48,6 @@ pub(crate) async fn plan(
     crate::say(&plan_text(&plan, prices)?)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "an estimate in GB")]
 fn plan_text(plan: &Plan, prices: &BTreeMap<String, f64>) -> Result<String> {
     let mut text = String::new();
     if plan.sites.is_empty() {
@@ -64,9 +66,17 @@ fn plan_text(plan: &Plan, prices: &BTreeMap<String, f64>) -> Result<String> {
     if plan.stuck > 0 {
         writeln!(text, "{} blobs could not be moved: {}", plan.stuck, plan.reason)?;
     }
+    text.push_str(&traffic_text(&plan.traffic, prices)?);
+    Ok(text)
+}
+
+/// What each site would be asked for, and what that costs.
+#[expect(clippy::cast_precision_loss, reason = "an estimate in GB")]
+pub(crate) fn traffic_text(traffic: &[Traffic], prices: &BTreeMap<String, f64>) -> Result<String> {
+    let mut text = String::new();
     writeln!(text, "\n{:<20} {:>14} {:>14} {:>12}", "site", "GB read", "GB stored", "egress")?;
     let mut sum = 0.0;
-    for site in &plan.traffic {
+    for site in traffic {
         let price = prices.get(&site.site).or_else(|| prices.get("*"));
         let cost = price.map(|price| site.bytes_read as f64 / GB * price);
         sum += cost.unwrap_or_default();

@@ -107,8 +107,9 @@ impl Rewriter for Pen {
         &self,
         from: BlobId,
         records: Vec<(PackedRecord, Vec<u8>)>,
+        staying: Option<&str>,
     ) -> Result<u64, String> {
-        self.0.carry(from, records).await.map_err(|error| error.to_string())
+        self.0.carry(from, records, staying).await.map_err(|error| error.to_string())
     }
 
     async fn retire(&self, packs: Vec<RetiredRun>) -> Result<(), String> {

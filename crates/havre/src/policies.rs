@@ -7,10 +7,13 @@
 //!
 //! **Crash.** The gateway goes on; `havre policy status --follow` watches again.
 
+use crate::drain;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use havre::config::Config;
-use havre::control::{self, Order, RedispersalStatus};
+use havre::control::{self, Order, PolicyPlan, RedispersalStatus};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Between two looks at how far it got.
@@ -45,27 +48,74 @@ pub(crate) struct Change {
     bucket: String,
     /// The policy's name.
     policy: String,
-    /// Print how far it got until nothing is left to do.
+    /// Only estimate what it would take: extents, records, bytes by site, time, cost.
     #[arg(long)]
+    plan: bool,
+    /// With --plan: what a site charges for a GB that leaves it, as SITE=PRICE, or *=PRICE for all
+    /// others. May be given several times.
+    #[arg(long, value_name = "SITE=PRICE", value_parser = crate::parse_price, requires = "plan")]
+    egress_price: Vec<(String, f64)>,
+    /// With --plan: print JSON.
+    #[arg(long, requires = "plan")]
+    json: bool,
+    /// Print how far it got until nothing is left to do.
+    #[arg(long, conflicts_with = "plan")]
     follow: bool,
+}
+
+impl Change {
+    async fn carry_out(self) -> Result<()> {
+        let Self { config, bucket, policy, plan, egress_price, json, follow: is_followed } = self;
+        let config = config.load()?;
+        if plan {
+            let order = Order::PlanPolicyChange { bucket: bucket.clone(), policy: policy.clone() };
+            let plan: PolicyPlan = drain::ask(&config, &order).await?;
+            if json {
+                return crate::say(&format!("{}\n", serde_json::to_string_pretty(&plan)?));
+            }
+            let prices = egress_price.into_iter().collect();
+            return crate::say(&plan_text(&bucket, &policy, &plan, &prices)?);
+        }
+        let order = Order::ChangePolicy { bucket, policy: policy.clone() };
+        control::send(&config.gateway.catalog, &order, drop).await?;
+        crate::say(&format!(
+            "new objects are under {policy}; what is there is dispersed anew (havre policy \
+             status)\n"
+        ))?;
+        match is_followed {
+            true => follow(&config).await,
+            false => Ok(()),
+        }
+    }
+}
+
+fn plan_text(
+    bucket: &str,
+    policy: &str,
+    plan: &PolicyPlan,
+    prices: &BTreeMap<String, f64>,
+) -> Result<String> {
+    let mut text = format!(
+        "with {bucket} under {policy}: {} extents ({} MB) would be dispersed anew, and {} records \
+         ({} MB) carried from {} packs, in {} s at least (limits.repair_bytes_per_second)\n",
+        plan.extents,
+        plan.extent_bytes / 1_000_000,
+        plan.records,
+        plan.record_bytes / 1_000_000,
+        plan.packs,
+        plan.seconds
+    );
+    if plan.stuck > 0 {
+        writeln!(text, "{} of them have nowhere to go: {}", plan.stuck, plan.reason)?;
+    }
+    text.push_str(&drain::traffic_text(&plan.traffic, prices)?);
+    Ok(text)
 }
 
 impl PolicyCommand {
     pub(crate) async fn carry_out(self) -> Result<()> {
         match self {
-            Self::Change(Change { config, bucket, policy, follow: is_followed }) => {
-                let config = config.load()?;
-                let order = Order::ChangePolicy { bucket, policy: policy.clone() };
-                control::send(&config.gateway.catalog, &order, drop).await?;
-                crate::say(&format!(
-                    "new objects are under {policy}; what is there is dispersed anew (havre policy \
-                     status)\n"
-                ))?;
-                match is_followed {
-                    true => follow(&config).await,
-                    false => Ok(()),
-                }
-            }
+            Self::Change(change) => change.carry_out().await,
             Self::Status { config, json, follow: is_followed } => {
                 let config = config.load()?;
                 if is_followed {

@@ -58,10 +58,16 @@ pub type SealedRecord = (PackedRecord, Vec<u8>);
 pub trait Rewriter: Send + Sync {
     /// Carries sealed records of the pack `from` into others, each if it still counts there; how
     /// many. They are durable within the guarantee, and the catalog has them, when this returns.
+    /// Records that are under the policy `staying` now stay where they are.
     ///
     /// # Errors
     /// In words, when it cannot be done now. Some may have been carried.
-    async fn carry(&self, from: BlobId, records: Vec<SealedRecord>) -> Result<u64, String>;
+    async fn carry(
+        &self,
+        from: BlobId,
+        records: Vec<SealedRecord>,
+        staying: Option<&str>,
+    ) -> Result<u64, String>;
 
     /// Says durably that packs say nothing any more.
     ///
@@ -323,7 +329,7 @@ impl Compactor {
             return Ok(carried);
         };
         for batch in batches {
-            match self.rewriter.carry(blob, batch).await {
+            match self.rewriter.carry(blob, batch, None).await {
                 Ok(records) => carried.records += records,
                 Err(reason) => {
                     carried.run = Err(reason);

@@ -1,8 +1,8 @@
-//! What it would take to close sites, or to give each its share: an estimate before anything is
-//! done. And what the sites have now.
+//! What it would take to close sites, to give each its share, or to put a bucket under another
+//! policy: an estimate before anything is done. And what the sites have now.
 //!
 //! **Invariant.** Nothing is changed, and no site is asked for anything. Memory is bounded by a
-//! page of the catalog.
+//! page of the catalog, and for a bucket by 16 bytes a pack.
 //!
 //! **Deliberately absent.** Prices: whoever pays knows them.
 //!
@@ -13,8 +13,8 @@ use crate::rebuild::bit;
 use crate::relocate::{policy_at, policy_of, positions_of};
 use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError};
 use havre_codec::Layout;
-use havre_model::{SiteId, SiteSet};
-use havre_policy::{Arrangement, Misplaced, PlacementPolicy};
+use havre_model::{BlobId, BlobName, BucketId, SiteId, SiteSet};
+use havre_policy::{Arrangement, Misplaced, Permit, PlacementPolicy};
 use havre_sites::Fleet;
 use std::collections::HashMap;
 
@@ -51,11 +51,10 @@ pub async fn stored_bytes(catalog: &dyn Index, fleet: &Fleet) -> Result<Vec<u64>
         let Some(last) = page.last().map(BlobRow::blob) else { return Ok(sum) };
         after = Some(last);
         for row in &page {
-            let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);
-            let shard_bytes = layout.map_or(0, |layout| layout.shard_bytes());
+            let bytes = shard_bytes(row);
             for index in row.geometry.indices().filter(|index| row.stored & bit(*index) != 0) {
                 if let Some((at, _)) = fleet.by_id(row.sites[index.get()]) {
-                    sum[at] = sum[at].saturating_add(shard_bytes);
+                    sum[at] = sum[at].saturating_add(bytes);
                 }
             }
         }
@@ -185,20 +184,133 @@ pub async fn estimate(
             }
             sum.blobs_to_move += 1;
             sum.shards += permits.len() as u64;
-            let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);
-            let shard_bytes = layout.map_or(0, |layout| layout.shard_bytes());
-            let stored = row.geometry.indices().filter(|index| row.stored & bit(*index) != 0);
-            let mut sources: Vec<usize> =
-                stored.filter_map(|index| positions[index.get()]).collect();
-            sources.sort_by_key(|at| ranking.iter().position(|ranked| ranked == at));
-            for at in sources.into_iter().take(row.geometry.data()) {
-                sum.bytes_read[at] += shard_bytes;
-            }
-            for permit in &permits {
-                if let Some((at, _)) = fleet.by_id(permit.site()) {
-                    sum.bytes_stored[at] += shard_bytes;
+            add_read(&mut sum.bytes_read, fleet, &ranking, row);
+            add_stored(&mut sum.bytes_stored, fleet, &permits, shard_bytes(row));
+        }
+    }
+}
+
+/// What putting a bucket under another policy would take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyEstimate {
+    /// Extents that would be dispersed anew.
+    pub extents: u64,
+    /// Bytes of them, before dispersal.
+    pub extent_bytes: u64,
+    /// Versions of objects whose records would be carried into other packs.
+    pub records: u64,
+    /// Bytes of those records, inline objects included.
+    pub record_bytes: u64,
+    /// Packs that would be read for them.
+    pub packs: u64,
+    /// Bytes that would be read from each site, by position: what it may charge for.
+    pub bytes_read: Vec<u64>,
+    /// Bytes that would be stored at each site, by position. What was stored before goes with the
+    /// next garbage collection and compaction.
+    pub bytes_stored: Vec<u64>,
+    /// Extents and records for which the open sites allow no placement.
+    pub stuck: u64,
+    /// Why, of one of them.
+    pub reason: String,
+}
+
+/// Looks at all that a bucket holds as if it were under the policy `to`. Uploads in progress are
+/// left out, as re-dispersal leaves out what is not yet an object.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn policy_change(
+    catalog: &dyn Catalog,
+    fleet: &Fleet,
+    bucket: BucketId,
+    to: &PlacementPolicy,
+) -> Result<PolicyEstimate, CatalogError> {
+    let zeros = || vec![0; fleet.len()];
+    let mut sum =
+        PolicyEstimate { bytes_read: zeros(), bytes_stored: zeros(), ..PolicyEstimate::default() };
+    let is_other = |row: &BlobRow| {
+        row.policy.as_deref().is_some_and(|name| name != to.name()) || row.geometry != to.geometry()
+    };
+    let mut after = None;
+    loop {
+        let page = catalog.blobs(after, PAGE).await?;
+        let Some(last) = page.last().map(BlobRow::blob) else { break };
+        after = Some(last);
+        let extents = page.iter().filter(|row| matches!(row.name, BlobName::Extent(_)));
+        let needed = extents.filter(|row| row.state != BlobState::Garbage);
+        for row in needed.filter(|row| row.bucket == Some(bucket) && is_other(row)) {
+            sum.extents += 1;
+            sum.extent_bytes += row.bytes;
+            let layout = Layout::checked(to.geometry(), row.chunk_bytes, row.bytes);
+            let bytes = layout.map_or(0, |layout| layout.shard_bytes());
+            sum.store(fleet, to, row.blob(), bytes);
+            add_read(&mut sum.bytes_read, fleet, &fleet.ranking(), row);
+        }
+    }
+    let mut packs: HashMap<BlobId, bool> = HashMap::new();
+    let mut after = None;
+    loop {
+        let page = catalog.places(bucket, after, PAGE).await?;
+        let Some((key, seq, _)) = page.last() else { break };
+        after = Some((key.clone(), *seq));
+        for (_, _, place) in &page {
+            let goes = match packs.get(&place.blob) {
+                Some(goes) => *goes,
+                None => {
+                    let row = catalog.blob(place.blob).await?;
+                    let row = row.filter(|row| row.policy.as_deref() != Some(to.name()));
+                    if let Some(row) = &row {
+                        sum.packs += 1;
+                        add_read(&mut sum.bytes_read, fleet, &fleet.ranking(), row);
+                    }
+                    packs.insert(place.blob, row.is_some());
+                    row.is_some()
                 }
+            };
+            if goes {
+                sum.records += 1;
+                sum.record_bytes += u64::from(place.len);
+                // New packs get ids of their own: the old one's is as good for where they may lie.
+                let share = u64::from(place.len).div_ceil(to.geometry().data() as u64);
+                sum.store(fleet, to, place.blob, share);
             }
+        }
+    }
+    Ok(sum)
+}
+
+impl PolicyEstimate {
+    fn store(&mut self, fleet: &Fleet, to: &PlacementPolicy, blob: BlobId, bytes: u64) {
+        match to.place(&fleet.placing(blob), fleet.closed(), blob) {
+            Ok(permits) => add_stored(&mut self.bytes_stored, fleet, &permits, bytes),
+            Err(error) => {
+                self.stuck += 1;
+                self.reason = error.to_string();
+            }
+        }
+    }
+}
+
+fn shard_bytes(row: &BlobRow) -> u64 {
+    let layout = Layout::checked(row.geometry, row.chunk_bytes, row.bytes);
+    layout.map_or(0, |layout| layout.shard_bytes())
+}
+
+/// Adds what reading the blob takes from the sites that are asked first.
+fn add_read(bytes_read: &mut [u64], fleet: &Fleet, ranking: &[usize], row: &BlobRow) {
+    let positions = positions_of(fleet, row);
+    let stored = row.geometry.indices().filter(|index| row.stored & bit(*index) != 0);
+    let mut sources: Vec<usize> = stored.filter_map(|index| positions[index.get()]).collect();
+    sources.sort_by_key(|at| ranking.iter().position(|ranked| ranked == at));
+    for at in sources.into_iter().take(row.geometry.data()) {
+        bytes_read[at] += shard_bytes(row);
+    }
+}
+
+fn add_stored(bytes_stored: &mut [u64], fleet: &Fleet, permits: &[Permit], bytes: u64) {
+    for permit in permits {
+        if let Some((at, _)) = fleet.by_id(permit.site()) {
+            bytes_stored[at] += bytes;
         }
     }
 }

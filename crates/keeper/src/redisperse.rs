@@ -26,11 +26,11 @@ use havre_catalog::{
 use havre_codec::{BlobKeys, ErasureCode, Layout};
 use havre_model::ports::Ports;
 use havre_model::record::{BlobSecret, Extent, POLICY_CHANGES};
-use havre_model::{BlobId, BlobName, BucketId, Geometry, Seq};
+use havre_model::{BlobId, BlobName, BucketId, Geometry};
 use havre_policy::{Permit, PlacementPolicy};
 use havre_sites::{Fleet, Health};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Blobs, or versions of a bucket, read from the catalog at a time.
@@ -177,17 +177,14 @@ impl Redisperser {
             let page = self.catalog.places(bucket.record.bucket, after, PAGE).await?;
             let Some((key, seq, _)) = page.last() else { break };
             after = Some((key.clone(), *seq));
-            let mut by_pack: BTreeMap<BlobId, Vec<Seq>> = BTreeMap::new();
-            for (_, seq, place) in page {
-                by_pack.entry(place.blob).or_default().push(seq);
-            }
-            for (pack, seqs) in by_pack {
+            let packs: BTreeSet<BlobId> = page.iter().map(|(_, _, place)| place.blob).collect();
+            for pack in packs {
                 if !go_on() {
                     return Ok(());
                 }
                 let row = self.catalog.blob(pack).await?;
                 if let Some(row) = row.filter(|row| row.policy.as_deref() != Some(&wanted)) {
-                    self.carry_from(row, &seqs, state).await?;
+                    self.carry_from(row, state).await?;
                 }
             }
         }
@@ -199,13 +196,14 @@ impl Redisperser {
         Ok(())
     }
 
+    /// Carries all records out of a pack that are under another policy than it is: keys of a bucket
+    /// lie in packs by time, so that a pack would be read once for each page of keys otherwise.
     async fn carry_from(
         &mut self,
         row: BlobRow,
-        seqs: &[Seq],
         state: &mut Redispersal,
     ) -> Result<(), CatalogError> {
-        let blob = row.blob();
+        let (blob, policy) = (row.blob(), row.policy.clone());
         let pack = PackRow { blob: row, dead_bytes: 0, order: None, is_listed: true };
         self.wait().await;
         let (read, bytes_read) = read_pack(&self.fleet, &pack).await;
@@ -216,9 +214,9 @@ impl Redisperser {
             "a pack cannot be read".clone_into(&mut state.reason);
             return Ok(());
         };
-        contents.retain(|packed| packed.need == Need::Record && seqs.contains(&packed.seq));
+        contents.retain(|packed| packed.need == Need::Record);
         for batch in cut(&read, contents).unwrap_or_default() {
-            match self.rewriter.carry(blob, batch).await {
+            match self.rewriter.carry(blob, batch, policy.as_deref()).await {
                 Ok(carried) => state.records += carried,
                 Err(reason) => {
                     state.waiting += 1;

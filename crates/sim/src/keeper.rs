@@ -259,8 +259,13 @@ fn told<T>(result: Result<T, PutError>) -> Result<T, String> {
 
 #[async_trait]
 impl Rewriter for Pen {
-    async fn carry(&self, from: BlobId, records: Vec<SealedRecord>) -> Result<u64, String> {
-        told(self.0.carry(from, records).await)
+    async fn carry(
+        &self,
+        from: BlobId,
+        records: Vec<SealedRecord>,
+        staying: Option<&str>,
+    ) -> Result<u64, String> {
+        told(self.0.carry(from, records, staying).await)
     }
 
     async fn retire(&self, packs: Vec<RetiredRun>) -> Result<(), String> {

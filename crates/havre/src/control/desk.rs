@@ -239,6 +239,9 @@ impl Desk for GatewayDesk {
                 Order::ChangePolicy { bucket, policy } => {
                     serde_json::to_value(self.change_policy(&bucket, &policy).await?)
                 }
+                Order::PlanPolicyChange { bucket, policy } => {
+                    serde_json::to_value(self.plan_policy_change(&bucket, &policy).await?)
+                }
                 Order::Redispersal {} => serde_json::to_value(self.redispersal().await?),
                 Order::StateDrains {} => serde_json::to_value(self.state_drains().await?),
             };

@@ -280,12 +280,6 @@ impl GatewayDesk {
         let policies = &self.policies;
         let sum = estimate::estimate(catalog, fleet, policies, closed, rebalances).await?;
         let read: u64 = sum.bytes_read.iter().sum();
-        let traffic = sum.bytes_read.iter().zip(&sum.bytes_stored).enumerate();
-        let traffic = traffic.map(|(at, (read, stored))| Traffic {
-            site: self.fleet.site(at).name().to_owned(),
-            bytes_read: *read,
-            bytes_stored: *stored,
-        });
         Ok(Plan {
             subject,
             sites: self.site_names(sites),
@@ -296,8 +290,19 @@ impl GatewayDesk {
             seconds: read.div_ceil(self.keeper_bytes_per_second),
             stuck: sum.stuck,
             reason: sum.reason,
-            traffic: traffic.collect(),
+            traffic: self.traffic(&sum.bytes_read, &sum.bytes_stored),
         })
+    }
+
+    /// What each site would be asked for, from counts by position.
+    pub(super) fn traffic(&self, bytes_read: &[u64], bytes_stored: &[u64]) -> Vec<Traffic> {
+        let counts = bytes_read.iter().zip(bytes_stored).enumerate();
+        let traffic = counts.map(|(at, (read, stored))| Traffic {
+            site: self.fleet.site(at).name().to_owned(),
+            bytes_read: *read,
+            bytes_stored: *stored,
+        });
+        traffic.collect()
     }
 
     pub(super) async fn exclude(

@@ -6,10 +6,33 @@
 //!
 //! **Crash.** A bucket's policy is a record; how far the keeper got, a job in the catalog.
 
-use super::GatewayDesk;
+use super::{GatewayDesk, Traffic};
 use anyhow::{Context, Result};
-use havre_keeper::Redisperser;
+use havre_keeper::{Redisperser, estimate};
 use serde::{Deserialize, Serialize};
+
+/// What putting a bucket under another policy would take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyPlan {
+    /// Extents that would be dispersed anew.
+    pub extents: u64,
+    /// Bytes of them, before dispersal.
+    pub extent_bytes: u64,
+    /// Versions of objects whose records would be carried into other packs.
+    pub records: u64,
+    /// Bytes of those records, small objects included.
+    pub record_bytes: u64,
+    /// Packs that would be read for them.
+    pub packs: u64,
+    /// Seconds it takes at least, at the rate that the configuration sets.
+    pub seconds: u64,
+    /// Extents and records for which the open sites allow no placement.
+    pub stuck: u64,
+    /// Why, of one of those.
+    pub reason: String,
+    /// By site.
+    pub traffic: Vec<Traffic>,
+}
 
 /// How far what is under another policy was dispersed anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +60,31 @@ pub struct RedispersalStatus {
 }
 
 impl GatewayDesk {
+    pub(super) async fn plan_policy_change(
+        &self,
+        bucket: &str,
+        policy: &str,
+    ) -> Result<PolicyPlan> {
+        let to = self.policies.iter().find(|known| known.name() == policy);
+        let to = to.with_context(|| format!("no policy is called {policy:?} (havre check)"))?;
+        let row = self.catalog.bucket_by_name(bucket).await.context("look the bucket up")?;
+        let row = row.context("there is no such bucket")?;
+        let (catalog, fleet) = (&*self.catalog, &*self.fleet);
+        let sum = estimate::policy_change(catalog, fleet, row.record.bucket, to).await?;
+        let read: u64 = sum.bytes_read.iter().sum();
+        Ok(PolicyPlan {
+            extents: sum.extents,
+            extent_bytes: sum.extent_bytes,
+            records: sum.records,
+            record_bytes: sum.record_bytes,
+            packs: sum.packs,
+            seconds: read.div_ceil(self.keeper_bytes_per_second),
+            stuck: sum.stuck,
+            reason: sum.reason,
+            traffic: self.traffic(&sum.bytes_read, &sum.bytes_stored),
+        })
+    }
+
     pub(super) async fn change_policy(&self, bucket: &str, policy: &str) -> Result<()> {
         let changed = self.engine.change_policy(bucket, policy).await;
         changed.context("put the bucket under another policy")
