@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::replay::{Progress, Replay, ReplayError, ReplayReport, Silent, is_away};
 use crate::shared::{Parts, Placement, Shared};
 use crate::{Engine, Journals};
-use futures::future;
+use futures::future::{self, BoxFuture};
 use havre_catalog::{BlobState, CatalogError, ChainState};
 use havre_codec::pack;
 use havre_model::{BlobId, ChainId, SiteId, SiteSet};
@@ -78,7 +78,14 @@ impl Engine {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(
+    pub fn start(
+        parts: Parts,
+        progress: &dyn Progress,
+    ) -> BoxFuture<'_, Result<(Arc<Self>, StartReport), StartError>> {
+        Box::pin(Self::start_now(parts, progress))
+    }
+
+    async fn start_now(
         parts: Parts,
         progress: &dyn Progress,
     ) -> Result<(Arc<Self>, StartReport), StartError> {
@@ -180,7 +187,15 @@ impl Engine {
     ///
     /// # Errors
     /// See [`StartError`]. With `accept_loss`, gaps and unreadable records are reported instead.
-    pub async fn recover(
+    pub fn recover(
+        parts: Parts,
+        progress: &dyn Progress,
+        accept_loss: bool,
+    ) -> BoxFuture<'_, Result<StartReport, StartError>> {
+        Box::pin(Self::recover_now(parts, progress, accept_loss))
+    }
+
+    async fn recover_now(
         parts: Parts,
         progress: &dyn Progress,
         accept_loss: bool,

@@ -31,6 +31,7 @@ use havre_policy::csl::SCORE_SHOWN_MIN;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -626,5 +627,7 @@ fn propose(proposal: &str, out: Option<&Path>) -> Result<()> {
 }
 
 fn on_runtime(task: impl Future<Output = Result<()>>) -> Result<()> {
+    // Boxed, so that the runtime's entry is compiled once and not for each command.
+    let task: Pin<Box<dyn Future<Output = Result<()>> + '_>> = Box::pin(task);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(task)
 }

@@ -11,6 +11,7 @@
 //! **Crash.** What was carried counts where it is now; its pack is found again and retired by a
 //! later pass.
 
+use crate::Pass;
 use crate::busy::Busy;
 use crate::plan::{Chance, Worth, worth};
 use crate::relocate::is_misplaced;
@@ -165,7 +166,15 @@ impl Compactor {
     ///
     /// # Errors
     /// When the catalog fails. What cannot be done now is counted.
-    pub async fn pass(
+    pub fn pass<'a>(
+        &'a mut self,
+        thorough: bool,
+        go_on: &'a (dyn Fn() -> bool + Sync),
+    ) -> Pass<'a, Compaction> {
+        Box::pin(self.one_pass(thorough, go_on))
+    }
+
+    async fn one_pass(
         &mut self,
         thorough: bool,
         go_on: &(dyn Fn() -> bool + Sync),

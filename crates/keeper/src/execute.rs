@@ -7,6 +7,7 @@
 //!
 //! **Crash.** What was deleted and not forgotten is deleted again at the next pass.
 
+use crate::Pass;
 use crate::busy::Busy;
 use crate::index::Index;
 use crate::plan::{ListedBlob, Plan, may_delete, plan_listed};
@@ -82,7 +83,11 @@ impl Collector {
     ///
     /// # Errors
     /// When the catalog fails. Sites that fail are in the report.
-    pub async fn collect(&self) -> Result<GcReport, CatalogError> {
+    pub fn collect(&self) -> Pass<'_, GcReport> {
+        Box::pin(self.one_pass())
+    }
+
+    async fn one_pass(&self) -> Result<GcReport, CatalogError> {
         let mut report = GcReport::default();
         // Whatever made garbage of a pack is on stable storage before a shard of it goes: a catalog
         // that forgot it in a power cut would look for it at the sites.

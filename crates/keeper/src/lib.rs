@@ -34,9 +34,14 @@ pub use repair::{RepairReport, Repairer};
 pub use scrub::{Depth, Scrub, Scrubber};
 pub use throttle::Throttle;
 
-use havre_catalog::BlobRow;
+use futures::future::BoxFuture;
+use havre_catalog::{BlobRow, CatalogError};
 use havre_sites::Fleet;
 use rebuild::{Source, bit};
+
+/// A pass of one of the keeper's workers. Boxed, so that its code is compiled in this crate and not
+/// once more in each program that awaits it.
+pub type Pass<'a, T> = BoxFuture<'a, Result<T, CatalogError>>;
 
 /// The stored shards of a blob, best sites first.
 fn sources<'a>(fleet: &'a Fleet, row: &BlobRow) -> Vec<Source<'a>> {

@@ -12,6 +12,7 @@
 //!
 //! **Crash.** A new blob that no record names is an orphan; the extent is found again.
 
+use crate::Pass;
 use crate::busy::Busy;
 use crate::compact::{Rewriter, cut, read_pack};
 use crate::rebuild::{Reader, Sink, Target, reads_back};
@@ -101,7 +102,11 @@ impl Redisperser {
     ///
     /// # Errors
     /// When the catalog fails. What cannot be done now is counted.
-    pub async fn pass(
+    pub fn pass<'a>(&'a mut self, go_on: &'a (dyn Fn() -> bool + Sync)) -> Pass<'a, Redispersal> {
+        Box::pin(self.one_pass(go_on))
+    }
+
+    async fn one_pass(
         &mut self,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Redispersal, CatalogError> {

@@ -13,6 +13,7 @@
 //! **Crash.** What was intended or left over stands in the catalog and is deleted by the next
 //! pass; a blob that was not moved is found again.
 
+use crate::Pass;
 use crate::busy::Busy;
 use crate::index::Index;
 use crate::plan::missing;
@@ -176,7 +177,11 @@ impl Relocator {
     ///
     /// # Errors
     /// When the catalog fails. What sites refuse is counted.
-    pub async fn pass(
+    pub fn pass<'a>(&'a mut self, go_on: &'a (dyn Fn() -> bool + Sync)) -> Pass<'a, Relocation> {
+        Box::pin(self.one_pass(go_on))
+    }
+
+    async fn one_pass(
         &mut self,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Relocation, CatalogError> {

@@ -9,6 +9,7 @@
 //!
 //! **Crash.** The catalog knows what is incomplete; the next pass goes on with it.
 
+use crate::Pass;
 use crate::busy::Busy;
 use crate::index::Index;
 use crate::plan::{missing, spare};
@@ -95,7 +96,11 @@ impl Repairer {
     ///
     /// # Errors
     /// When the catalog fails. What sites refuse is in the report.
-    pub async fn pass(&mut self) -> Result<RepairReport, CatalogError> {
+    pub fn pass(&mut self) -> Pass<'_, RepairReport> {
+        Box::pin(self.one_pass())
+    }
+
+    async fn one_pass(&mut self) -> Result<RepairReport, CatalogError> {
         let mut rows = self.incomplete().await?;
         let incomplete = rows.len() as u64;
         let mut report = RepairReport { incomplete, ..RepairReport::default() };

@@ -11,6 +11,7 @@
 //! **Crash.** How far the cycle got stands in the catalog; what was not written there is looked at
 //! again.
 
+use crate::Pass;
 use crate::index::Index;
 use crate::rebuild::bit;
 use crate::throttle::Throttle;
@@ -105,7 +106,11 @@ impl Scrubber {
     ///
     /// # Errors
     /// When the catalog fails.
-    pub async fn cycle(
+    pub fn cycle<'a>(&'a mut self, go_on: &'a (dyn Fn() -> bool + Sync)) -> Pass<'a, Scrub> {
+        Box::pin(self.one_cycle(go_on))
+    }
+
+    async fn one_cycle(
         &mut self,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Scrub, CatalogError> {

@@ -54,6 +54,9 @@ pub enum StartError {
     Region(#[from] InvalidRegion),
 }
 
+/// What serves one address, until it is told to stop.
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A server whose addresses are bound.
 pub struct Server {
     service: Service,
@@ -126,22 +129,27 @@ impl Server {
     /// Serves until `shutdown` is done, then lets requests under way end within their timeout.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (stop, stopped) = watch::channel(false);
-        let mut running: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+        let running = self.listen(&stopped);
+        let stopping = async move {
+            shutdown.await;
+            let _ = stop.send(true);
+        };
+        futures::join!(stopping, join_all(running));
+    }
+
+    /// What serves each address. Boxed, and not by what is generic: so the code of connections and
+    /// requests is compiled here, and not once more in each program that runs a server.
+    fn listen(self, stopped: &watch::Receiver<bool>) -> Vec<Serving> {
+        let mut running: Vec<Serving> = Vec::new();
         for (listener, _) in self.listeners {
             let service =
                 if listener.tls.is_some() { self.service.secured() } else { self.service.clone() };
             running.push(Box::pin(listener.serve(service, stopped.clone())));
         }
         if let Some((listener, _, admin)) = self.admin {
-            running.push(Box::pin(upkeep(admin.clone(), self.ports, stopped.clone())));
-            let service = TowerToHyperService::new(admin::router(admin));
-            running.push(Box::pin(listener.serve(service, stopped)));
+            running.extend(listen_as_admin(listener, admin, self.ports, stopped));
         }
-        let stopping = async move {
-            shutdown.await;
-            let _ = stop.send(true);
-        };
-        futures::join!(stopping, join_all(running));
+        running
     }
 }
 
@@ -159,14 +167,24 @@ pub async fn serve_admin(
     let (socket, _) = bind(address).await?;
     let (stop, stopped) = watch::channel(false);
     let listener = Listener { socket, tls: None, limits, ports: ports.clone() };
-    let kept = upkeep(admin.clone(), ports, stopped.clone());
-    let served = listener.serve(TowerToHyperService::new(admin::router(admin)), stopped);
+    let running = listen_as_admin(listener, admin, ports, &stopped);
     let stopping = async move {
         shutdown.await;
         let _ = stop.send(true);
     };
-    futures::join!(stopping, kept, served);
+    futures::join!(stopping, join_all(running));
     Ok(())
+}
+
+fn listen_as_admin(
+    listener: Listener,
+    admin: Admin,
+    ports: Ports,
+    stopped: &watch::Receiver<bool>,
+) -> [Serving; 2] {
+    let kept = upkeep(admin.clone(), ports, stopped.clone());
+    let service = TowerToHyperService::new(admin::router(admin));
+    [Box::pin(kept), Box::pin(listener.serve(service, stopped.clone()))]
 }
 
 async fn upkeep(admin: Admin, ports: Ports, mut stopped: watch::Receiver<bool>) {
