@@ -12,11 +12,11 @@ use crate::process::{attempt, root, tail};
 use crate::report::{Report, Tally};
 use crate::server::{Plan, Server};
 use crate::stopped::StoppedSite;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one scenario may take.
 const SCENARIO_DEADLINE: Duration = Duration::from_secs(900);
@@ -31,6 +31,9 @@ const SCENARIOS: [(&str, &str); 7] = [
     ("pyarrow", "with_pyarrow.py"),
     ("sdk-v3", "with_sdk_v3.mjs"),
 ];
+
+/// The one that takes as long as all others together: it runs beside them.
+const LONGEST: &str = "aws";
 
 /// What would lead a client to another configuration, network path or credential than the test's.
 const FOREIGN_ENVIRONMENT: [&str; 12] = [
@@ -81,13 +84,30 @@ pub(crate) fn run_all(report: &mut Report, plan: &Plan, only: &[String], mode: M
         Mode::Healthy => Vec::new(),
         Mode::TwoStopped => stop_sites(&plan.data)?,
     };
-    for (name, script) in SCENARIOS {
-        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
-            report.step(&format!("client {name}, {}", mode.name()), || {
-                scenario(&server, name, script, mode)
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+    let step = |name: &str| format!("client {name}, {}", mode.name());
+    let wanted = SCENARIOS.into_iter().filter(|(name, _)| is_wanted(name));
+    let (longest, others): (Vec<_>, Vec<_>) = wanted.partition(|(name, _)| *name == LONGEST);
+    std::thread::scope(|scope| {
+        let beside = longest.into_iter().map(|(name, script)| {
+            let server = &server;
+            let running = scope.spawn(move || {
+                let start = Instant::now();
+                let outcome = scenario(server, name, script, mode);
+                (start.elapsed(), outcome)
             });
+            (name, running)
+        });
+        let beside: Vec<_> = beside.collect();
+        for (name, script) in others {
+            report.step(&step(name), || scenario(&server, name, script, mode));
         }
-    }
+        for (name, running) in beside {
+            let panicked = |_| (Duration::ZERO, Err(anyhow!("it panicked")));
+            let (took, outcome) = running.join().unwrap_or_else(panicked);
+            report.step_beside(&step(name), took, outcome);
+        }
+    });
     server.stop()?;
     stopped.iter().try_for_each(StoppedSite::restore)
 }

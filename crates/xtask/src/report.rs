@@ -48,9 +48,15 @@ struct Step {
 }
 
 /// The table at the end.
-#[derive(Default)]
 pub(crate) struct Report {
+    began: Instant,
     steps: Vec<Step>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { began: Instant::now(), steps: Vec::new() }
+    }
 }
 
 impl Report {
@@ -58,11 +64,26 @@ impl Report {
     pub(crate) fn step(&mut self, name: &str, run: impl FnOnce() -> Result<Tally>) -> bool {
         println!("== {name}");
         let start = Instant::now();
-        let tally = run().unwrap_or_else(|error| {
+        let outcome = run();
+        self.ended(name, start.elapsed(), outcome)
+    }
+
+    /// As [`Report::step`], of one that ran beside others and took so long.
+    pub(crate) fn step_beside(
+        &mut self,
+        name: &str,
+        took: Duration,
+        outcome: Result<Tally>,
+    ) -> bool {
+        println!("== {name} (beside the others)");
+        self.ended(name, took, outcome)
+    }
+
+    fn ended(&mut self, name: &str, took: Duration, outcome: Result<Tally>) -> bool {
+        let tally = outcome.unwrap_or_else(|error| {
             println!("   FAIL {name}: {error:#}");
             Tally { failed: 1, ..Tally::default() }
         });
-        let took = start.elapsed();
         for reason in &tally.skipped {
             println!("   skipped: {reason}");
         }
@@ -72,18 +93,17 @@ impl Report {
         failed == 0
     }
 
-    fn total(&self) -> (Duration, Tally) {
-        let mut total = (Duration::ZERO, Tally::default());
+    fn total(&self) -> Tally {
+        let mut total = Tally::default();
         for step in &self.steps {
-            total.0 += step.took;
-            total.1 += step.tally.clone();
+            total += step.tally.clone();
         }
         total
     }
 
     /// `true` when no step failed.
     pub(crate) fn all_passed(&self) -> bool {
-        self.total().1.failed == 0
+        self.total().failed == 0
     }
 
     /// The table and the closing line.
@@ -93,8 +113,8 @@ impl Report {
             let seconds = took.as_secs_f64();
             let _ = writeln!(text, "{name:<40}{seconds:>10.1}{passed:>9}{failed:>9}");
         }
-        let (took, Tally { passed, failed, skipped }) = self.total();
-        let _ = writeln!(text, "{:<40}{:>10.1}", "total", took.as_secs_f64());
+        let Tally { passed, failed, skipped } = self.total();
+        let _ = writeln!(text, "{:<40}{:>10.1}", "total", self.began.elapsed().as_secs_f64());
         for reason in skipped {
             let _ = writeln!(text, "skipped: {reason}");
         }

@@ -3,8 +3,8 @@
 //! **Invariant.** Every step runs, whatever failed before it, except where it would need what is
 //! not there; the closing line counts all of them.
 //!
-//! **Deliberately absent.** Parallel steps: two cores are the smallest machine, and timings in a
-//! log are worth more than minutes.
+//! **Deliberately absent.** Parallel steps, but for the slowest client: two cores are the smallest
+//! machine, and timings in a log are worth more than minutes.
 //!
 //! **Crash.** `target/` keeps what was built and installed; the next run goes on from there.
 
