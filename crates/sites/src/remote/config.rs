@@ -124,9 +124,12 @@ impl Options {
         }
     }
 
-    fn build<B: opendal::Builder>(&mut self) -> Result<Operator, String> {
+    /// The backend, from its registry and not by its type: so each is compiled in its own crate,
+    /// and not in this one and in its tests once more.
+    fn build(&mut self, scheme: &str) -> Result<Operator, String> {
+        opendal::init_default_registry();
         let options = std::mem::take(&mut self.backend);
-        Operator::from_iter::<B>(options).map_err(|error| error.message().to_owned())
+        Operator::via_iter(scheme, options).map_err(|error| error.message().to_owned())
     }
 }
 
@@ -142,7 +145,7 @@ fn s3(location: &Location<'_>, options: &mut Options) -> Result<Operator, String
     }
     let virtual_host = options.flag("virtual_host_style", false)?;
     options.set("enable_virtual_host_style", virtual_host.to_string());
-    options.build::<services::S3>()
+    options.build(services::S3_SCHEME)
 }
 
 fn oss(location: &Location<'_>, options: &mut Options) -> Result<Operator, String> {
@@ -151,7 +154,7 @@ fn oss(location: &Location<'_>, options: &mut Options) -> Result<Operator, Strin
     options.set("endpoint", endpoint);
     options.credentials(&["access_key_id", "access_key_secret"])?;
     options.pass(&["security_token", "role_arn", "external_id", "addressing_style"]);
-    options.build::<services::Oss>()
+    options.build(services::OSS_SCHEME)
 }
 
 fn gcs(location: &Location<'_>, options: &mut Options) -> Result<Operator, String> {
@@ -163,7 +166,7 @@ fn gcs(location: &Location<'_>, options: &mut Options) -> Result<Operator, Strin
     if let Some(class) = options.take("storage_class") {
         options.set("default_storage_class", class);
     }
-    options.build::<services::Gcs>()
+    options.build(services::GCS_SCHEME)
 }
 
 fn azblob(location: &Location<'_>, options: &mut Options) -> Result<Operator, String> {
@@ -172,7 +175,7 @@ fn azblob(location: &Location<'_>, options: &mut Options) -> Result<Operator, St
     options.set("endpoint", endpoint);
     options.pass(&["account_name"]);
     options.any_credential(&["account_key", "sas_token"])?;
-    options.build::<services::Azblob>()
+    options.build(services::AZBLOB_SCHEME)
 }
 
 impl Options {
@@ -206,7 +209,7 @@ fn webdav(
         find("username").map(|user| (user, find("password").unwrap_or_default())),
         find("token"),
     )?;
-    Ok((options.build::<services::Webdav>()?, Way::Dav(dav)))
+    Ok((options.build(services::WEBDAV_SCHEME)?, Way::Dav(dav)))
 }
 
 fn sftp(location: &Location<'_>, options: &mut Options) -> Result<Operator, String> {
@@ -224,7 +227,7 @@ fn sftp(location: &Location<'_>, options: &mut Options) -> Result<Operator, Stri
     options.pass(&["key"]);
     let known_hosts = options.take("known_hosts").unwrap_or_else(|| "strict".to_owned());
     options.set("known_hosts_strategy", known_hosts);
-    options.build::<services::Sftp>()
+    options.build(services::SFTP_SCHEME)
 }
 
 #[cfg(test)]
