@@ -10,5 +10,6 @@ mod import;
 mod keeper;
 mod redisperse;
 mod repeat;
+mod secrecy;
 mod statement;
 mod support;
