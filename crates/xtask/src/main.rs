@@ -26,6 +26,7 @@ mod server;
 mod sim;
 mod stopped;
 mod suite;
+mod ten_sites;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -67,6 +68,9 @@ usage: cargo xtask COMMAND
                        night, --seconds 28800 --keep-going
   bench [--only WORD] [--seconds N] [--rounds N] [--policy K+M] [--nodelay]
                        measure the gateway beside s3s-fs; writes target/bench.json
+  bench keeper [--small N] [--large N]
+                       measure repair, scrub, a cut and a drain over local sites; writes
+                       target/bench-keeper.json
 
 clients, drill and bench build the gateway, or take another build: --gateway PATH
 ";
@@ -202,6 +206,13 @@ fn run_drill(mut words: Words) -> Result<()> {
 }
 
 fn run_bench(mut words: Words) -> Result<()> {
+    if words.0.first().is_some_and(|word| word == "keeper") {
+        words.take();
+        let (small, large) = (words.value("--small")?, words.value("--large")?);
+        let gateway = gateway(&mut words)?;
+        words.end()?;
+        return bench::keeper(&gateway, small.unwrap_or(10_000), large.unwrap_or(64));
+    }
     let options = bench::Options {
         only: words.value("--only")?,
         seconds: words.value("--seconds")?.unwrap_or(2.0),

@@ -8,8 +8,11 @@
 //!
 //! **Crash.** Data lie under `target/data` and are removed at the end; `target/bench.json` stays.
 
+mod keeper;
 mod output;
 mod workload;
+
+pub(crate) use keeper::keeper;
 
 use crate::process::{build, target};
 use crate::s3::{Keep, Request};

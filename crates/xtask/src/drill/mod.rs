@@ -193,7 +193,7 @@ fn one_round(
     })
 }
 
-fn create_bucket(server: &Server, name: &str) -> Result<()> {
+pub(crate) fn create_bucket(server: &Server, name: &str) -> Result<()> {
     let path = format!("/{name}");
     let request = Request { method: "PUT", path: &path, ..Request::default() };
     server.connect().expect(&request, Keep::Body).map(drop)

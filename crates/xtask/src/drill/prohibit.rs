@@ -15,6 +15,7 @@ use crate::random::{Random, bytes, fresh_seed};
 use crate::report::Tally;
 use crate::s3::{Connection, Credential, Keep, Request};
 use crate::server::{Plan, Server};
+use crate::ten_sites;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,33 +71,6 @@ pub(crate) fn prohibit(plan: &Plan, options: &Options) -> Result<Tally> {
     leave(plan, options, seed).map_err(|error| anyhow!("{error:#}\nagain: {again}"))?;
     fs::remove_dir_all(&plan.data)?;
     Ok(Tally { passed: 1, ..Tally::default() })
-}
-
-/// Four more sites, at two operators that one owner controls.
-fn configure(data: &Path) -> Result<()> {
-    let file = data.join("havre.toml");
-    let text = fs::read_to_string(&file)?;
-    let guarantee = "cannot_read = [\"any jurisdiction\", \"any operator\"]";
-    if !text.contains(guarantee) {
-        bail!("havre up writes another guarantee by now");
-    }
-    let mut text = text
-        .replace(guarantee, "cannot_read = [\"any jurisdiction\", \"any operator\", \"any owner\"]")
-        .replace("on_outage = \"degrade\"", "on_outage = \"refuse\"");
-    for (operator, code, sites) in [("east", "XD", [7, 8]), ("middle", "XE", [9, 10])] {
-        text.push_str(&format!(
-            "\n[[operator]]\nname = \"{operator}\"\nincorporation = \"{code}\"\n\
-             headquarters = \"{code}\"\n[[operator.owner]]\nname = \"holding\"\ncapital = 0.6\n"
-        ));
-        for site in sites {
-            text.push_str(&format!(
-                "\n[[site]]\nname = \"s{site}\"\nurl = \"sites/s{site}\"\noperator = \
-                 \"{operator}\"\nlocation = \"{code}\"\n"
-            ));
-            fs::create_dir_all(data.join(format!("sites/s{site}")))?;
-        }
-    }
-    Ok(fs::write(&file, text)?)
 }
 
 /// What all threads share.
@@ -280,7 +254,7 @@ fn drains(plan: &Plan) -> Result<Value> {
 
 fn leave(plan: &Plan, options: &Options, seed: u64) -> Result<()> {
     plan.start()?.stop()?;
-    configure(&plan.data)?;
+    ten_sites::configure(&plan.data)?;
     let server = plan.start()?;
     super::create_bucket(&server, BUCKET)?;
     let world = World {
