@@ -117,17 +117,28 @@ struct OpenExtent {
 
 impl Window {
     fn new(data: usize, total: usize) -> Self {
-        let mut window = Self { buffers: vec![BytesMut::new(); total], data, full: 0, partial: 0 };
-        window.clear();
-        window
+        Self { buffers: vec![BytesMut::new(); total], data, full: 0, partial: 0 }
     }
 
-    /// Fresh buffers: the old ones are on their way to the sites.
-    fn clear(&mut self) {
-        for buffer in &mut self.buffers {
-            *buffer = BytesMut::zeroed(WINDOW_STRIPES * SLOT_BYTES + LAST_CHUNK_EXTRA);
-        }
+    /// The buffers, each cut to so many bytes, on their way to the sites; the window is empty.
+    fn take(&mut self, shard_bytes: usize) -> Vec<Bytes> {
         (self.full, self.partial) = (0, 0);
+        let taken = self.buffers.iter_mut().map(|buffer| {
+            buffer.truncate(shard_bytes);
+            std::mem::take(buffer).freeze()
+        });
+        taken.collect()
+    }
+
+    /// Makes each buffer so long at least, with zeros. Room for a whole window is reserved with the
+    /// first stripe, and costs nothing until it is filled: most parts are shorter than a window.
+    fn grow(&mut self, shard_bytes: usize) {
+        for buffer in self.buffers.iter_mut().filter(|buffer| buffer.len() < shard_bytes) {
+            if buffer.capacity() == 0 {
+                *buffer = BytesMut::with_capacity(WINDOW_STRIPES * SLOT_BYTES + LAST_CHUNK_EXTRA);
+            }
+            buffer.resize(shard_bytes, 0);
+        }
     }
 
     const fn segments_max(&self) -> usize {
@@ -148,6 +159,7 @@ impl Window {
         let taken = bytes.len().min(SEGMENT_BYTES - self.partial);
         let from = self.partial;
         let segment = self.full;
+        self.grow((segment / self.data + 1) * SLOT_BYTES);
         self.slot(segment)[from..from + taken].copy_from_slice(&bytes[..taken]);
         self.partial += taken;
         if self.partial == SEGMENT_BYTES {
@@ -256,12 +268,7 @@ impl PartWriter {
         let segments = self.window.full + usize::from(self.window.partial > 0);
         let extent_ends = part_ends || open.segments + segments as u64 == EXTENT_SEGMENTS_MAX;
         let shard_bytes = self.disperse(sealed, extent_ends);
-        let mut pieces: Vec<Bytes> = Vec::with_capacity(self.window.buffers.len());
-        for buffer in &mut self.window.buffers {
-            buffer.truncate(shard_bytes);
-            pieces.push(std::mem::take(buffer).freeze());
-        }
-        self.window.clear();
+        let pieces = self.window.take(shard_bytes);
         let open = self.open.as_mut().expect("it was opened above");
         open.segments += segments as u64;
         open.bytes += sealed as u64;
@@ -293,6 +300,7 @@ impl PartWriter {
                 data_len = Some(u32::try_from(bytes).expect("a stripe is below 4 GiB"));
             }
             let at = stripe * SLOT_BYTES;
+            self.window.grow(at + slot_len);
             let mut slots: Vec<&mut [u8]> = self
                 .window
                 .buffers

@@ -25,11 +25,12 @@ enum Event {
     Expire(usize),
 }
 
-/// Judges all operations, all of which have ended. `chains` tells the chain of each bucket.
+/// Judges all operations, all of which have ended. `chains` tells the chain of each bucket, where
+/// it is one.
 ///
 /// # Errors
 /// What cannot be explained.
-pub fn check(operations: &[Operation], chains: &[usize]) -> Result<(), String> {
+pub fn check(operations: &[Operation], chains: &[Option<usize>]) -> Result<(), String> {
     let mut places: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
     for (at, operation) in operations.iter().enumerate() {
         places.entry(operation.place).or_default().push(at);
@@ -44,7 +45,7 @@ pub fn check(operations: &[Operation], chains: &[usize]) -> Result<(), String> {
     })
 }
 
-fn events(operations: &[Operation], own: &[usize], chains: &[usize]) -> Vec<Event> {
+fn events(operations: &[Operation], own: &[usize], chains: &[Option<usize>]) -> Vec<Event> {
     let mut events = Vec::new();
     for at in own {
         let operation = &operations[*at];
@@ -72,13 +73,14 @@ fn events(operations: &[Operation], own: &[usize], chains: &[usize]) -> Vec<Even
 
 /// When the earliest write is acknowledged that began after this one was given up and stands behind
 /// it.
-fn expiry(operations: &[Operation], unknown: &Operation, chains: &[usize]) -> Option<u64> {
+fn expiry(operations: &[Operation], unknown: &Operation, chains: &[Option<usize>]) -> Option<u64> {
     let (given_up, _) = unknown.ended?;
     let behind = operations.iter().filter_map(|later| {
         let Action::Write { value, .. } = later.action else { return None };
         let (ended, Outcome::Done) = later.ended? else { return None };
         // A deletion of what is not there writes no record.
         let same_chain = value.is_some()
+            && chains[unknown.place.bucket].is_some()
             && chains[later.place.bucket] == chains[unknown.place.bucket]
             && later.epochs.1 == unknown.epochs.1;
         let counts = later.begun > given_up && (same_chain || later.place == unknown.place);

@@ -59,6 +59,7 @@ struct Total {
     passes: u64,
     exclusions: u64,
     facts: u64,
+    changes: u64,
     cuts: u64,
     operations: usize,
     packs: usize,
@@ -77,6 +78,7 @@ impl Total {
         self.passes += report.passes;
         self.exclusions += report.exclusions;
         self.facts += report.facts;
+        self.changes += report.changes;
         self.cuts += report.cuts;
         self.operations += report.operations;
         self.packs += report.packs;
@@ -115,8 +117,14 @@ fn main() -> ExitCode {
     }
     println!(
         "{} steps, {} checks of a blob against its guarantee, {} passes of the keeper, {} \
-         exclusions and admissions, {} cuts, {} changes of facts",
-        total.steps, total.checks, total.passes, total.exclusions, total.cuts, total.facts
+         exclusions and admissions, {} cuts, {} changes of facts, {} of policies",
+        total.steps,
+        total.checks,
+        total.passes,
+        total.exclusions,
+        total.cuts,
+        total.facts,
+        total.changes
     );
     println!(
         "{} operations of clients, {} packs, {} kills, {} lost catalogs, {} garbage collections in \

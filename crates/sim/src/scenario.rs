@@ -96,6 +96,8 @@ pub struct Report {
     pub exclusions: u64,
     /// Times that the gateway started with other facts.
     pub facts: u64,
+    /// Times that a bucket was to be put under another policy.
+    pub changes: u64,
     /// Parties that were cut off for a while.
     pub cuts: u64,
     /// Times that everything was looked at.
@@ -318,7 +320,8 @@ impl Scenario {
             755..785 => self.kill(),
             785..805 => self.collect(),
             805..865 => self.keep(),
-            865..905 => self.exclude_or_admit(),
+            865..890 => self.exclude_or_admit(),
+            890..905 => self.change_policy(),
             905..920 => self.cut(),
             920..935 => self.cancel(),
             935..955 => self.rot(),

@@ -169,8 +169,9 @@ pub struct World {
     pub uploads: Uploads,
     /// Names of the buckets.
     pub buckets: Arc<Vec<String>>,
-    /// The policy of each bucket, by position.
-    pub chains: Vec<usize>,
+    /// The chain that each bucket's records stand in, by the position of its policy; `None` once
+    /// the bucket was put under another.
+    pub chains: Vec<Option<usize>>,
     /// The gateway, while one lives.
     pub gateway: Option<Gateway>,
     /// The catalog lost writes, and no gateway has caught up with the packs yet.
@@ -212,7 +213,7 @@ impl World {
             disk: Disk::empty(),
             uploads: Uploads::default(),
             buckets: Arc::new((0..count).map(name).collect()),
-            chains: (0..count).collect(),
+            chains: (0..count).map(Some).collect(),
             gateway: None,
             behind: Arc::default(),
             ignores_exclusions: false,

@@ -52,10 +52,11 @@ fn measures_are_taken() {
         total.passes += report.passes;
         total.exclusions += report.exclusions;
         total.facts += report.facts;
+        total.changes += report.changes;
         total.cuts += report.cuts;
     }
     assert!(total.passes > 100 && total.cuts > 10, "{total:?}");
-    assert!(total.exclusions > 25 && total.facts > 5, "{total:?}");
+    assert!(total.exclusions > 25 && total.facts > 5 && total.changes > 2, "{total:?}");
 }
 
 /// Some of the seeds show the defect, and each that does breaks one of the rules.

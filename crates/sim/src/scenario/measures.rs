@@ -1,5 +1,5 @@
 //! What whoever runs the gateway does, and what happens to those behind the sites: exclusions,
-//! admissions, cuts, other facts, and the keeper's work.
+//! admissions, cuts, other facts, other policies of buckets, and the keeper's work.
 //!
 //! **Invariant.** Facts change between two gateways only, and never to such that a policy could not
 //! be kept with what is excluded, or that the hostile sites would answer to more than one
@@ -95,6 +95,24 @@ impl Scenario {
         self.measure = Some(self.world.executor.spawn(gateway.group, task));
     }
 
+    /// A bucket is put under another policy, where there are two; the keeper disperses anew what it
+    /// holds.
+    pub(super) fn change_policy(&mut self) {
+        let setting = self.world.ledger.setting();
+        let (Some(client), Some(gateway)) = (self.world.client(), &self.world.gateway) else {
+            return;
+        };
+        let policy = self.rng.pick(&setting.policies).name().to_owned();
+        let bucket = self.rng.index(self.world.buckets.len());
+        if setting.policies.len() < 2 {
+            return;
+        }
+        self.report.changes += 1;
+        // From here on nobody says which chain a write of this bucket stands in.
+        self.world.chains[bucket] = None;
+        self.world.executor.spawn(gateway.group, Box::pin(change_policy(client, bucket, policy)));
+    }
+
     /// A coalition is cut off for a while, as a drill does it, or let in again.
     pub(super) fn cut(&mut self) {
         let (coalition, time) = (self.coalition(), self.rng.micros(1, CUT_MICROS_MAX));
@@ -133,6 +151,11 @@ impl Scenario {
             }
         }
     }
+}
+
+async fn change_policy(client: Client, bucket: usize, policy: String) {
+    let result = client.engine.change_policy(&client.buckets[bucket], &policy).await;
+    client.note(format_args!("bucket {bucket} is under {policy}: {result:?}"));
 }
 
 async fn exclude(client: Client, subject: Excluded) {
