@@ -151,7 +151,8 @@ impl Inspector {
             return;
         }
         let setting = self.client.ledger.setting();
-        let policy = &setting.policies[bucket];
+        let Some(name) = self.policy_name(bucket).await else { return };
+        let Some(policy) = setting.policies.iter().find(|it| it.name() == name) else { return };
         let open = policy.eligible().minus(self.oracle.closed());
         let taking = self.oracle.taking().intersection(open);
         // Where a blob needs every site that is open, some may miss theirs; where there is a
@@ -174,8 +175,18 @@ impl Inspector {
             }
             self.client.executor.sleep(PAUSE).await;
         }
-        let detail = format!("bucket {bucket} takes no write although {taking:?} take shards");
-        self.client.ledger.breach(Rule::Available, detail);
+        // Under another policy meanwhile, other sites suffice.
+        if self.policy_name(bucket).await.is_some_and(|now| now == name) {
+            let detail = format!("bucket {bucket} takes no write although {taking:?} take shards");
+            self.client.ledger.breach(Rule::Available, detail);
+        }
+    }
+
+    /// The policy that the bucket is under now.
+    async fn policy_name(&self, bucket: usize) -> Option<String> {
+        let found = self.client.engine.bucket(&self.client.buckets[bucket]).await;
+        let name = found.ok()??.policy().to_owned();
+        Some(if name.is_empty() { "default".to_owned() } else { name })
     }
 }
 

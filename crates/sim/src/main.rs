@@ -35,7 +35,7 @@ struct Arguments {
     /// Events of a round.
     #[arg(long, default_value_t = STEPS)]
     steps: u64,
-    /// Exclusions, cuts, changed facts, repairs, moves, scrubs and re-dispersal, too.
+    /// Exclusions, cuts, changed facts and policies, repairs, moves, scrubs and re-dispersal, too.
     #[arg(long)]
     measures: bool,
     /// Go on after a round that failed.
