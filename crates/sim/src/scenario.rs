@@ -40,8 +40,8 @@ pub struct Options {
     pub steps: u64,
     /// Whether the trace goes to standard error.
     pub prints: bool,
-    /// Whether measures are taken, too: exclusions, cuts, changed facts and policies, repairs, moves
-    /// and scrubs.
+    /// Whether measures are taken, too: exclusions, cuts, changed facts and policies, repairs,
+    /// moves and scrubs.
     pub measures: bool,
     /// What is broken on purpose.
     pub sabotage: Sabotage,
