@@ -7,6 +7,7 @@
 //!
 //! **Crash.** Only `--bless` writes, and only the hash lines of `docs/formats`.
 
+mod claims;
 mod formats;
 mod source;
 mod text;
@@ -80,6 +81,7 @@ pub(crate) fn check() -> Result<()> {
         }
     }
     check_tests(&files, &mut breaches);
+    claims::check(&files, &mut breaches);
     walks::check(&files, &sources, &mut breaches);
     formats::check(&files, &sources, &mut breaches);
     breaches.sort();
