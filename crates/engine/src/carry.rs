@@ -36,22 +36,27 @@ impl Engine {
     /// written. Records whose new ones go into packs of the policy `staying` stay where they are.
     ///
     /// # Errors
-    /// See [`PutError`]. Some may have been carried then.
+    /// See [`PutError`]. Some may have been carried then. One that is not what it was keeps no
+    /// other from being carried.
     pub async fn carry(
         &self,
         from: BlobId,
         records: Vec<(PackedRecord, Vec<u8>)>,
         staying: Option<&str>,
     ) -> Result<u64, PutError> {
-        let mut commits = Vec::new();
+        let (mut commits, mut foreign) = (Vec::new(), None);
         for (packed, sealed) in records {
-            commits.extend(self.carry_one(from, packed, sealed, staying).await?);
+            match self.carry_one(from, packed, sealed, staying).await {
+                Ok(commit) => commits.extend(commit),
+                Err(error @ PutError::Internal(_)) => foreign = Some(error),
+                Err(error) => return Err(error),
+            }
         }
         let carried = commits.len() as u64;
         for commit in commits {
             commit.result().await?;
         }
-        Ok(carried)
+        foreign.map_or(Ok(carried), Err)
     }
 
     async fn carry_one(

@@ -2,7 +2,7 @@
 //! policy: an estimate before anything is done. And what the sites have now.
 //!
 //! **Invariant.** Nothing is changed, and no site is asked for anything. Memory is bounded by a
-//! page of the catalog, and for a bucket by 16 bytes a pack.
+//! page of the catalog, and for a bucket by a few dozen bytes a pack.
 //!
 //! **Deliberately absent.** Prices: whoever pays knows them.
 //!
@@ -214,8 +214,8 @@ pub struct PolicyEstimate {
     pub reason: String,
 }
 
-/// Looks at all that a bucket holds as if it were under the policy `to`. Uploads in progress are
-/// left out, as re-dispersal leaves out what is not yet an object.
+/// Looks at all that a bucket holds as if it were under the policy `to`. Records of uploads in
+/// progress are left out: they go along where they stand in the same pack.
 ///
 /// # Errors
 /// When the catalog fails.
@@ -231,6 +231,7 @@ pub async fn policy_change(
     let is_other = |row: &BlobRow| {
         row.policy.as_deref().is_some_and(|name| name != to.name()) || row.geometry != to.geometry()
     };
+    let ranking = fleet.ranking();
     let mut after = None;
     loop {
         let page = catalog.blobs(after, PAGE).await?;
@@ -244,7 +245,7 @@ pub async fn policy_change(
             let layout = Layout::checked(to.geometry(), row.chunk_bytes, row.bytes);
             let bytes = layout.map_or(0, |layout| layout.shard_bytes());
             sum.store(fleet, to, row.blob(), bytes);
-            add_read(&mut sum.bytes_read, fleet, &fleet.ranking(), row);
+            add_read(&mut sum.bytes_read, fleet, &ranking, row);
         }
     }
     let mut packs: HashMap<BlobId, bool> = HashMap::new();
@@ -261,7 +262,7 @@ pub async fn policy_change(
                     let row = row.filter(|row| row.policy.as_deref() != Some(to.name()));
                     if let Some(row) = &row {
                         sum.packs += 1;
-                        add_read(&mut sum.bytes_read, fleet, &fleet.ranking(), row);
+                        add_read(&mut sum.bytes_read, fleet, &ranking, row);
                     }
                     packs.insert(place.blob, row.is_some());
                     row.is_some()

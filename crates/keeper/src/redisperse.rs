@@ -220,7 +220,12 @@ impl Redisperser {
             return Ok(());
         };
         contents.retain(|packed| packed.need == Need::Record);
-        for batch in cut(&read, contents).unwrap_or_default() {
+        let Some(batches) = cut(&read, contents) else {
+            state.waiting += 1;
+            "a pack holds other records than the catalog knows".clone_into(&mut state.reason);
+            return Ok(());
+        };
+        for batch in batches {
             match self.rewriter.carry(blob, batch, policy.as_deref()).await {
                 Ok(carried) => state.records += carried,
                 Err(reason) => {
