@@ -150,6 +150,12 @@ impl History {
         Invocation { history: self.clone(), at: inner.operations.len() - 1 }
     }
 
+    /// The stamp of the latest begin or end.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.inner.lock().stamp
+    }
+
     /// The catalog is lost: chains begin anew.
     pub fn lose_catalog(&self) {
         self.inner.lock().epoch += 1;

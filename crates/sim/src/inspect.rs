@@ -14,7 +14,7 @@ use crate::rng::Rng;
 use crate::site::SimSite;
 use crate::world::Oracle;
 use havre_catalog::{BlobState, Catalog};
-use havre_engine::{ListEntry, ListQuery};
+use havre_engine::{EngineError, ListEntry, ListQuery};
 use havre_model::{BlobId, BlobName, ChainId, Geometry, SiteId, SiteSet};
 use havre_policy::{Acknowledgement, Arrangement, Harm};
 use havre_sites::Fleet;
@@ -151,7 +151,7 @@ impl Inspector {
             return;
         }
         let setting = self.client.ledger.setting();
-        let Some(name) = self.policy_name(bucket).await else { return };
+        let Ok(name) = self.policy_name(bucket).await else { return };
         let Some(policy) = setting.policies.iter().find(|it| it.name() == name) else { return };
         let open = policy.eligible().minus(self.oracle.closed());
         let taking = self.oracle.taking().intersection(open);
@@ -176,17 +176,21 @@ impl Inspector {
             self.client.executor.sleep(PAUSE).await;
         }
         // Under another policy meanwhile, other sites suffice.
-        if self.policy_name(bucket).await.is_some_and(|now| now == name) {
+        if self.policy_name(bucket).await.is_ok_and(|now| now == name) {
             let detail = format!("bucket {bucket} takes no write although {taking:?} take shards");
             self.client.ledger.breach(Rule::Available, detail);
         }
     }
 
-    /// The policy that the bucket is under now.
-    async fn policy_name(&self, bucket: usize) -> Option<String> {
-        let found = self.client.engine.bucket(&self.client.buckets[bucket]).await;
-        let name = found.ok()??.policy().to_owned();
-        Some(if name.is_empty() { "default".to_owned() } else { name })
+    /// The policy that the bucket is under now; of one that is gone, which is a breach, the
+    /// default.
+    async fn policy_name(&self, bucket: usize) -> Result<String, EngineError> {
+        let Some(found) = self.client.engine.bucket(&self.client.buckets[bucket]).await? else {
+            self.client.ledger.breach(Rule::Available, format!("bucket {bucket} is gone"));
+            return Ok("default".to_owned());
+        };
+        let name = found.policy();
+        Ok(if name.is_empty() { "default" } else { name }.to_owned())
     }
 }
 

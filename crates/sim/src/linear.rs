@@ -25,12 +25,30 @@ enum Event {
     Expire(usize),
 }
 
-/// Judges all operations, all of which have ended. `chains` tells the chain of each bucket, where
-/// it is one.
+/// The chain that a bucket's records stand in.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain {
+    /// The policy's position.
+    pub policy: usize,
+    /// The stamp at which the bucket was to be put under another policy first: which chain a write
+    /// that ends later stands in nobody says.
+    pub until: Option<u64>,
+}
+
+impl Chain {
+    /// Whether both stand in one chain: a write to this bucket that ended at the one stamp, and one
+    /// to the other's at the other.
+    fn is_same(self, ended: u64, (other, other_ended): (Self, u64)) -> bool {
+        let is_known = |chain: Self, ended| chain.until.is_none_or(|until| ended <= until);
+        self.policy == other.policy && is_known(self, ended) && is_known(other, other_ended)
+    }
+}
+
+/// Judges all operations, all of which have ended. `chains` tells the chain of each bucket.
 ///
 /// # Errors
 /// What cannot be explained.
-pub fn check(operations: &[Operation], chains: &[Option<usize>]) -> Result<(), String> {
+pub fn check(operations: &[Operation], chains: &[Chain]) -> Result<(), String> {
     let mut places: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
     for (at, operation) in operations.iter().enumerate() {
         places.entry(operation.place).or_default().push(at);
@@ -45,7 +63,7 @@ pub fn check(operations: &[Operation], chains: &[Option<usize>]) -> Result<(), S
     })
 }
 
-fn events(operations: &[Operation], own: &[usize], chains: &[Option<usize>]) -> Vec<Event> {
+fn events(operations: &[Operation], own: &[usize], chains: &[Chain]) -> Vec<Event> {
     let mut events = Vec::new();
     for at in own {
         let operation = &operations[*at];
@@ -73,15 +91,14 @@ fn events(operations: &[Operation], own: &[usize], chains: &[Option<usize>]) -> 
 
 /// When the earliest write is acknowledged that began after this one was given up and stands behind
 /// it.
-fn expiry(operations: &[Operation], unknown: &Operation, chains: &[Option<usize>]) -> Option<u64> {
+fn expiry(operations: &[Operation], unknown: &Operation, chains: &[Chain]) -> Option<u64> {
     let (given_up, _) = unknown.ended?;
     let behind = operations.iter().filter_map(|later| {
         let Action::Write { value, .. } = later.action else { return None };
         let (ended, Outcome::Done) = later.ended? else { return None };
         // A deletion of what is not there writes no record.
         let same_chain = value.is_some()
-            && chains[unknown.place.bucket].is_some()
-            && chains[later.place.bucket] == chains[unknown.place.bucket]
+            && chains[later.place.bucket].is_same(ended, (chains[unknown.place.bucket], given_up))
             && later.epochs.1 == unknown.epochs.1;
         let counts = later.begun > given_up && (same_chain || later.place == unknown.place);
         counts.then_some(ended)

@@ -14,6 +14,7 @@ use crate::facts::{Layout, Setting};
 use crate::history::History;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, Rule};
+use crate::linear::Chain;
 use crate::ports::{SimEntropy, ports};
 use crate::rng::Rng;
 use crate::site::{SimSite, Weather};
@@ -169,9 +170,8 @@ pub struct World {
     pub uploads: Uploads,
     /// Names of the buckets.
     pub buckets: Arc<Vec<String>>,
-    /// The chain that each bucket's records stand in, by the position of its policy; `None` once
-    /// the bucket was put under another.
-    pub chains: Vec<Option<usize>>,
+    /// The chain that each bucket's records stand in.
+    pub chains: Vec<Chain>,
     /// The gateway, while one lives.
     pub gateway: Option<Gateway>,
     /// The catalog lost writes, and no gateway has caught up with the packs yet.
@@ -213,7 +213,7 @@ impl World {
             disk: Disk::empty(),
             uploads: Uploads::default(),
             buckets: Arc::new((0..count).map(name).collect()),
-            chains: (0..count).map(Some).collect(),
+            chains: (0..count).map(|policy| Chain { policy, until: None }).collect(),
             gateway: None,
             behind: Arc::default(),
             ignores_exclusions: false,

@@ -19,7 +19,7 @@ fn read(found: Option<u64>, begun: u64, ended: u64) -> Operation {
 
 #[track_caller]
 fn check_is(history: &[Operation], explained: bool) {
-    let result = check(history, &[Some(0)]);
+    let result = check(history, &[Chain { policy: 0, until: None }]);
     assert_eq!(result.is_ok(), explained, "{result:?}");
 }
 

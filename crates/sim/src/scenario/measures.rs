@@ -102,14 +102,15 @@ impl Scenario {
         let (Some(client), Some(gateway)) = (self.world.client(), &self.world.gateway) else {
             return;
         };
-        let policy = self.rng.pick(&setting.policies).name().to_owned();
+        let policy = self.rng.index(setting.policies.len());
         let bucket = self.rng.index(self.world.buckets.len());
-        if setting.policies.len() < 2 {
+        let chain = &mut self.world.chains[bucket];
+        if chain.policy == policy && chain.until.is_none() {
             return;
         }
+        chain.until.get_or_insert(self.world.history.stamp());
         self.report.changes += 1;
-        // From here on nobody says which chain a write of this bucket stands in.
-        self.world.chains[bucket] = None;
+        let policy = setting.policies[policy].name().to_owned();
         self.world.executor.spawn(gateway.group, Box::pin(change_policy(client, bucket, policy)));
     }
 
