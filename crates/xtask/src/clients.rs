@@ -152,7 +152,7 @@ fn scenario(server: &Server, name: &str, script: &str, mode: Mode) -> Result<Tal
     let (ok, text) = attempt(&mut command, &log, SCENARIO_DEADLINE)?;
     let _ = fs::remove_dir_all(&work);
     for line in text.lines().filter(|line| line.starts_with("FAIL ")) {
-        println!("   {line}");
+        println!("   {name}: {line}");
     }
     let tally = count(&text);
     if (!ok && tally.failed == 0) || tally.passed + tally.failed == 0 {

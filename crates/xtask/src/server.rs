@@ -136,9 +136,10 @@ impl Plan {
     /// Starts the server and waits until it answers.
     pub(crate) fn start(&self) -> Result<Server> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let filter = std::env::var_os("HAVRE_LOG").unwrap_or_else(|| LOG_FILTER.into());
         let child = Command::new(&self.program)
             .args(&self.arguments)
-            .env("HAVRE_LOG", LOG_FILTER)
+            .env("HAVRE_LOG", filter)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()

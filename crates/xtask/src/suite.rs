@@ -108,11 +108,15 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     if report.all_passed() { Ok(()) } else { bail!("not everything passed") }
 }
 
+fn gateway() -> PathBuf {
+    target().join("release").join("havre")
+}
+
 /// The gateway that `cargo test` has just built for its own tests. Alone it would be built with
 /// fewer features of what lies below (those that only tests use), and all above them once more: ten
 /// minutes on two cores.
 fn tested_gateway(report: &mut Report) -> Option<PathBuf> {
-    let gateway = target().join("release").join("havre");
+    let gateway = gateway();
     if gateway.exists() {
         return Some(gateway);
     }
@@ -146,6 +150,8 @@ pub(crate) fn scratch(name: &str) -> Result<PathBuf> {
 }
 
 fn cargo_test() -> Result<Tally> {
+    // What is drilled afterwards is what this builds: cargo puts it there anew, built or not.
+    let _ = fs::remove_file(gateway());
     let mut test = cargo(&["test", "--release", "--ignore-rust-version", "--workspace"]);
     test.arg("--no-fail-fast");
     let (ok, text) = attempt(&mut test, "cargo-test", CARGO_DEADLINE)?;
