@@ -5,6 +5,7 @@ use crate::support::*;
 use havre::config::Config;
 use havre::oversight::Pen;
 use havre_catalog::{BlobRow, BlobState};
+use havre_engine::{Bucket, PutRequest, WholeBody};
 use havre_keeper::estimate::{PolicyEstimate, policy_change};
 use havre_keeper::{Busy, Redispersal, Redisperser, Throttle};
 use havre_model::{BlobName, Geometry};
@@ -113,6 +114,37 @@ async fn a_bucket_under_another_policy_is_dispersed_anew_and_reads_the_same() {
     }
     let report = w.rehearse().await;
     assert!(report.same && report.gaps == 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_other_buckets_in_the_same_packs_stay_where_they_are() {
+    const EACH: usize = 20;
+    let w = world(|text| text + THRIFTY).await;
+    let engine = &w.gateway.engine;
+    let tenant = engine.ensure_tenant("trial").await.expect("it is there");
+    let other = engine.create_bucket(tenant, "other", None).await.expect("it works");
+    let put = async |(bucket, at): (&Arc<Bucket>, usize)| {
+        let mut body = WholeBody::new(value("k", at, 1_000));
+        let key = key(&format!("k{at}"));
+        engine.put(bucket, key, PutRequest::default(), &mut body).await.expect("all are well");
+    };
+    // At once, so that what comes while a pack is on its way comes into one pack.
+    let both = (0..EACH).flat_map(|at| [(&w.bucket, at), (&other, at)]);
+    futures::future::join_all(both.map(put)).await;
+    let places = async |bucket| {
+        let found = w.gateway.catalog.places(bucket, None, 1000).await.expect("it works");
+        found.into_iter().map(|(_, seq, place)| (seq, place)).collect::<Vec<_>>()
+    };
+    let (moving, staying) = (places(w.bucket.id()).await, places(other.id()).await);
+    let shared = staying.iter().filter(|it| moving.iter().any(|is| is.1.blob == it.1.blob));
+    assert!(shared.count() > EACH / 2, "most packs hold records of both");
+    engine.change_policy("bucket", "thrifty").await.expect("it works");
+    assert_eq!(redisperse(&w).await.records, EACH as u64);
+    assert_eq!(places(other.id()).await, staying);
+    for (_, place) in places(w.bucket.id()).await {
+        let pack = w.gateway.catalog.blob(place.blob).await.unwrap().expect("it is there");
+        assert_eq!(pack.policy.as_deref(), Some("thrifty"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
