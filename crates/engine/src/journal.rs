@@ -129,15 +129,15 @@ impl Commit {
 }
 
 impl Journal {
-    /// Starts the journal of `placement` after the packs that `state` tells of; `number_seen` is
-    /// the highest number that any site has, so that no name is used twice (I5); `retirement` the
+    /// Starts the journal of `placement` after the packs that `state` tells of; `first` is what
+    /// [`first_number`] says, and `seen` the highest number that any site has; `retirement` the
     /// number of the last pack's retirement, should it have to be repeated, drawn before anybody
     /// else's.
     pub(crate) fn start(
         shared: &Arc<Shared>,
         placement: &Arc<Placement>,
         state: &ChainState,
-        number_seen: u64,
+        (first, seen): (u64, u64),
         retirement: Ticket,
     ) -> Self {
         let (queue, entries) = mpsc::channel(JOURNAL_QUEUE_MAX);
@@ -145,12 +145,12 @@ impl Journal {
         let approaching = Arc::new(AtomicUsize::new(0));
         let in_doubt = Arc::new(AtomicBool::new(true));
         let stalled = Arc::new(AtomicBool::new(false));
-        let is_new = state.link == PackLink::NONE && number_seen == 0;
+        let is_new = state.link == PackLink::NONE && seen == 0;
         let writer = Writer {
             shared: Arc::clone(shared),
             placement: Arc::clone(placement),
             chain: state.chain,
-            number: first_number(state.number, number_seen),
+            number: first,
             link: state.link,
             unsettled: (state.link != PackLink::NONE)
                 .then(|| (state.link.blob, Arc::new(retirement))),
@@ -295,11 +295,13 @@ struct Abandoned {
     _tickets: Vec<Arc<Ticket>>,
 }
 
-/// The number after which a new process numbers its packs: no pack of an earlier one may have a
-/// higher number, be it still on its way.
-fn first_number(applied: u64, seen: u64) -> u64 {
+/// The number after which a new process numbers its packs: no pack of an earlier one may have it or
+/// a higher one, be it still on its way, so that no name is used twice (I5) and none comes behind
+/// what this process acknowledges. `drawn` is what the process before it was given, if it was one
+/// of this catalog.
+pub(crate) fn first_number(applied: u64, seen: u64, drawn: u64) -> u64 {
     let believed = seen.min(applied.saturating_add(NUMBERS_AHEAD_MAX));
-    applied.max(believed).saturating_add(NUMBERS_SKIPPED)
+    applied.max(believed).max(drawn).saturating_add(NUMBERS_SKIPPED)
 }
 
 impl Writer {

@@ -9,12 +9,12 @@
 //! **Crash.** Starting again does the same again; a recovery goes on where it was.
 
 use crate::error::{EngineError, PutError};
-use crate::journal::Journal;
+use crate::journal::{Journal, first_number};
 use crate::replay::{Progress, Replay, ReplayError, ReplayReport, Silent, is_away};
 use crate::shared::{Parts, Placement, Shared};
 use crate::{Engine, Journals};
 use futures::future::{self, BoxFuture};
-use havre_catalog::{BlobState, CatalogError, ChainState};
+use havre_catalog::{BlobState, CatalogError, ChainState, JobRow};
 use havre_codec::pack;
 use havre_model::{BlobId, ChainId, SiteId, SiteSet};
 use havre_sites::{Bar, Guarded};
@@ -158,7 +158,8 @@ impl Engine {
             let retirement = shared.seqs.next(&*shared.catalog).await?;
             retirement.disarm();
             let seen = survey.number_seen(state.chain);
-            let journal = Journal::start(shared, placement, state, seen, retirement);
+            let first = draw_number(shared, state, seen).await?;
+            let journal = Journal::start(shared, placement, state, (first, seen), retirement);
             if is_ended { closing.push(journal) } else { by_policy.push(journal) }
         }
         let opened = self.journals.set(Journals { by_policy, closing });
@@ -221,6 +222,18 @@ impl Engine {
     pub fn holds(&self, blob: BlobId) -> bool {
         self.shared.in_flight.holds(blob)
     }
+}
+
+/// The number after which this process numbers its packs of a chain, durable before it sends any.
+/// Of a process that began at the same pack and died nothing may have been applied, and nothing be
+/// at any site yet: only the catalog knows which numbers it had.
+async fn draw_number(shared: &Shared, state: &ChainState, seen: u64) -> Result<u64, CatalogError> {
+    let name = format!("pack-numbers:{}", state.chain);
+    let drawn = shared.catalog.job(&name).await?.and_then(|job| job.state.try_into().ok());
+    let drawn = drawn.map_or(0, u64::from_le_bytes);
+    let number = first_number(state.number, seen, drawn);
+    shared.catalog.put_job(JobRow { name, state: number.to_le_bytes().to_vec() }).await?;
+    Ok(number)
 }
 
 /// What happens when sites are missing whose packs might be needed.

@@ -232,6 +232,36 @@ async fn packs_of_a_dead_process_that_arrive_late_are_not_the_end_of_the_chain()
     assert!(!is_there(&engine, "dead").await);
 }
 
+/// The same where the dead process had begun after another, and the next one begins where it did:
+/// nothing of it was applied, and no site shows any of it.
+#[tokio::test]
+async fn of_two_processes_that_begin_at_one_pack_the_later_has_the_higher_numbers() {
+    let world = World::new();
+    let catalog = memory();
+    let (engine, _) = world.start(catalog.clone()).await;
+    bucket(&engine).await;
+    drop(engine);
+    let (engine, _) = world.start(catalog.clone()).await;
+    let made = found(&engine).await;
+    world.cut(&[0, 1]);
+    let mut late = Vec::new();
+    for _ in 0..3 {
+        let pack = refused(&world, &engine, &made, "dead").await;
+        late.push((pack, withhold(&world, &pack)));
+    }
+    drop(engine);
+    world.cut(&[]);
+    let (engine, _) = world.start(catalog).await;
+    put(&engine, &found(&engine).await, "live", b"live").await;
+    drop(engine);
+    for (pack, shards) in &late {
+        deliver(&world, pack, shards);
+    }
+    let (engine, _) = world.start_blank().await;
+    assert_reads(&engine, &*found(&engine).await, "live", b"live").await;
+    assert!(!is_there(&engine, "dead").await);
+}
+
 /// A site invents a pack with the highest number that there is.
 #[tokio::test]
 async fn a_site_that_lies_about_numbers_does_not_use_them_up() {
