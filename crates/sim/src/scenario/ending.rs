@@ -56,7 +56,7 @@ impl Scenario {
     /// caller at a time finds out whether it writes, and turns the others away.
     fn collect_all(&mut self) {
         for round in 1..=COLLECTIONS_MAX {
-            // What adopting a shard leaves over at another site relocation deletes, as in a gateway.
+            // Of an adopted shard relocation deletes the one left over elsewhere, as in a gateway.
             self.work_out(Work::Move);
             self.work_out(Work::Collect);
             if self.is_broken() {
