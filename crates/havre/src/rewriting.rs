@@ -26,6 +26,8 @@ use std::time::Duration;
 /// The pause between two passes of compaction, and between two in which everything dead goes.
 const COMPACT_PAUSE: Duration = Duration::from_secs(60);
 const COMPACT_THOROUGH_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long the last shards of what the start wrote may take to arrive after it was answered.
+const LAST_SHARDS: Duration = Duration::from_secs(1);
 /// Packs in which a pass of compaction may leave something dead of its own.
 const OWN_PACKS: u64 = 2;
 /// The pause between two looks for what is under another policy, between two passes over everything
@@ -187,10 +189,11 @@ pub(crate) async fn compact_once(config: &Config, thorough: bool) -> Result<()> 
     );
     let ports = havre_sites::system::ports();
     let keeper = Keeper::inside(&gateway, config, ports.clone());
-    // Nothing is retired while anything is below its guarantee. Nobody writes: what is incomplete
-    // twice is so for good.
+    // Nothing is retired while anything is below its guarantee. Nobody writes any more: what is
+    // incomplete twice is so for good.
     let mut repairer = keeper.repairer();
     repairer.pass().await?;
+    ports.runtime.sleep(LAST_SHARDS).await;
     let repaired = repairer.pass().await?;
     let mut compactor = Rewriting::new(&gateway, config, keeper.busy(), ports).compactor();
     let mut done = compactor.pass(thorough, &|| true).await?;
