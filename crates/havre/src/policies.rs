@@ -8,7 +8,7 @@
 //! **Crash.** The gateway goes on; `havre policy status --follow` watches again.
 
 use crate::drain;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use havre::config::Config;
 use havre::control::{self, Order, PolicyPlan, RedispersalStatus};
@@ -132,8 +132,7 @@ impl PolicyCommand {
 }
 
 async fn status(config: &Config) -> Result<RedispersalStatus> {
-    let answer = control::send(&config.gateway.catalog, &Order::Redispersal {}, drop).await?;
-    serde_json::from_value(answer).context("read the gateway's answer")
+    drain::ask(config, &Order::Redispersal {}).await
 }
 
 async fn follow(config: &Config) -> Result<()> {

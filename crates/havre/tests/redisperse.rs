@@ -3,40 +3,15 @@
 
 use crate::support::*;
 use havre::config::Config;
-use havre::oversight::Pen;
 use havre_catalog::{BlobRow, BlobState};
 use havre_engine::{Bucket, PutRequest, WholeBody};
+use havre_keeper::Redispersal;
 use havre_keeper::estimate::{PolicyEstimate, policy_change};
-use havre_keeper::{Busy, Redispersal, Redisperser, Throttle};
 use havre_model::{BlobName, Geometry};
-use havre_sites::system;
 use std::sync::Arc;
 
-const THRIFTY: &str = "
-[[policy]]
-name = \"thrifty\"
-k = 4
-m = 2
-[policy.guarantee]
-cannot_read = [\"any jurisdiction\", \"any operator\"]
-cannot_cut_off = [\"any jurisdiction\", \"any operator\"]
-";
-
-fn redisperser(w: &World) -> Redisperser {
-    Redisperser {
-        catalog: Arc::clone(&w.gateway.catalog),
-        fleet: Arc::clone(&w.gateway.fleet),
-        policies: Arc::clone(&w.gateway.policies),
-        default_policy: w.config.gateway.default_policy.clone(),
-        rewriter: Arc::new(Pen(Arc::clone(&w.gateway.engine))),
-        busy: Busy::default(),
-        ports: system::ports(),
-        throttle: Throttle::new(u64::MAX),
-    }
-}
-
 async fn redisperse(w: &World) -> Redispersal {
-    let mut redisperser = redisperser(w);
+    let mut redisperser = w.redisperser();
     for _ in 0..10 {
         let done = redisperser.pass(&|| true).await.expect("it works");
         assert_eq!(done.waiting, 0, "{}", done.reason);

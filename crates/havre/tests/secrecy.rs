@@ -2,23 +2,9 @@
 //! I3): after writes of every kind, and after compaction and re-dispersal wrote it all once more.
 
 use crate::support::*;
-use havre::oversight::Pen;
 use havre_engine::{PutRequest, UploadRequest, WholeBody};
-use havre_keeper::{Busy, Redisperser, Throttle};
 use havre_model::record::Metadata;
-use havre_sites::system;
 use std::path::Path;
-use std::sync::Arc;
-
-const THRIFTY: &str = "
-[[policy]]
-name = \"thrifty\"
-k = 4
-m = 2
-[policy.guarantee]
-cannot_read = [\"any jurisdiction\", \"any operator\"]
-cannot_cut_off = [\"any jurisdiction\", \"any operator\"]
-";
 
 /// What no site may see: names of a tenant, a bucket and keys, metadata, and what objects of a few
 /// bytes, of a record's size and of extents are made of.
@@ -94,17 +80,7 @@ async fn write_all(w: &World) {
 
 async fn rewrite_all(w: &World) {
     w.gateway.engine.change_policy(CANARIES[1], "thrifty").await.expect("it works");
-    let mut redisperser = Redisperser {
-        catalog: Arc::clone(&w.gateway.catalog),
-        fleet: Arc::clone(&w.gateway.fleet),
-        policies: Arc::clone(&w.gateway.policies),
-        default_policy: w.config.gateway.default_policy.clone(),
-        rewriter: Arc::new(Pen(Arc::clone(&w.gateway.engine))),
-        busy: Busy::default(),
-        ports: system::ports(),
-        throttle: Throttle::new(u64::MAX),
-    };
-    let done = redisperser.pass(&|| true).await.expect("it works");
+    let done = w.redisperser().pass(&|| true).await.expect("it works");
     assert!(done.extents >= 2 && done.records >= 2, "{done:?}");
     w.compact().await;
 }

@@ -7,7 +7,7 @@ use havre::oversight::{Inside, Pen};
 use havre::rehearse::{RecoverReport, rehearse};
 use havre_engine::replay::Silent;
 use havre_engine::{Bucket, Condition, PutRequest, ReadError, UploadRequest, WholeBody};
-use havre_keeper::{Busy, Collector, Compaction, Compactor, GcReport, Throttle};
+use havre_keeper::{Busy, Collector, Compaction, Compactor, GcReport, Redisperser, Throttle};
 use havre_model::record::ObjectKey;
 use havre_seal::RootKey;
 use havre_sites::system;
@@ -16,6 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// One more policy, of another geometry.
+pub(crate) const THRIFTY: &str = "
+[[policy]]
+name = \"thrifty\"
+k = 4
+m = 2
+[policy.guarantee]
+cannot_read = [\"any jurisdiction\", \"any operator\"]
+cannot_cut_off = [\"any jurisdiction\", \"any operator\"]
+";
 
 pub(crate) struct World {
     folder: TempDir,
@@ -119,6 +130,19 @@ impl World {
             catalog: Arc::clone(&self.gateway.catalog),
             fleet: Arc::clone(&self.gateway.fleet),
             policies: Arc::clone(&self.gateway.policies),
+            rewriter: Arc::new(Pen(Arc::clone(&self.gateway.engine))),
+            busy: Busy::default(),
+            ports: system::ports(),
+            throttle: Throttle::new(u64::MAX),
+        }
+    }
+
+    pub(crate) fn redisperser(&self) -> Redisperser {
+        Redisperser {
+            catalog: Arc::clone(&self.gateway.catalog),
+            fleet: Arc::clone(&self.gateway.fleet),
+            policies: Arc::clone(&self.gateway.policies),
+            default_policy: self.config.gateway.default_policy.clone(),
             rewriter: Arc::new(Pen(Arc::clone(&self.gateway.engine))),
             busy: Busy::default(),
             ports: system::ports(),
