@@ -10,10 +10,11 @@
 
 use crate::index::Index;
 use crate::rebuild::bit;
+use crate::redisperse::{is_extent, is_under_another};
 use crate::relocate::{policy_at, policy_of, positions_of};
 use havre_catalog::{BlobRow, BlobState, Catalog, CatalogError};
 use havre_codec::Layout;
-use havre_model::{BlobId, BlobName, BucketId, SiteId, SiteSet};
+use havre_model::{BlobId, BucketId, SiteId, SiteSet};
 use havre_policy::{Arrangement, Misplaced, Permit, PlacementPolicy};
 use havre_sites::Fleet;
 use std::collections::HashMap;
@@ -228,18 +229,16 @@ pub async fn policy_change(
     let zeros = || vec![0; fleet.len()];
     let mut sum =
         PolicyEstimate { bytes_read: zeros(), bytes_stored: zeros(), ..PolicyEstimate::default() };
-    let is_other = |row: &BlobRow| {
-        row.policy.as_deref().is_some_and(|name| name != to.name()) || row.geometry != to.geometry()
-    };
     let ranking = fleet.ranking();
     let mut after = None;
     loop {
         let page = catalog.blobs(after, PAGE).await?;
         let Some(last) = page.last().map(BlobRow::blob) else { break };
         after = Some(last);
-        let extents = page.iter().filter(|row| matches!(row.name, BlobName::Extent(_)));
+        let extents = page.iter().filter(|row| is_extent(row));
         let needed = extents.filter(|row| row.state != BlobState::Garbage);
-        for row in needed.filter(|row| row.bucket == Some(bucket) && is_other(row)) {
+        let own = needed.filter(|row| row.bucket == Some(bucket));
+        for row in own.filter(|row| is_under_another(row, to)) {
             sum.extents += 1;
             sum.extent_bytes += row.bytes;
             let layout = Layout::checked(to.geometry(), row.chunk_bytes, row.bytes);

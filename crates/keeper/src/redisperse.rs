@@ -304,16 +304,14 @@ impl Redisperser {
             Some(bucket) => *policies.get(bucket)?,
             None => named()?,
         };
-        let wanted = &self.policies[policy];
-        // Where nobody knows what it was written under, its geometry has to do.
-        let is_other = row.policy.as_deref().is_some_and(|name| name != wanted.name());
+        let is_other = is_under_another(row, &self.policies[policy]);
         // What it misses nobody is permitted to make anew as the others lie, and without it those
         // may not move.
         let is_stuck = || {
             let closed = self.fleet.closed();
             row.state != BlobState::Whole && is_misplaced(&self.policies, &self.fleet, row, closed)
         };
-        (is_other || row.geometry != wanted.geometry() || is_stuck()).then_some(policy)
+        (is_other || is_stuck()).then_some(policy)
     }
 
     /// Disperses one extent anew; its bytes, or why not now.
@@ -420,7 +418,14 @@ impl Redisperser {
     }
 }
 
-fn is_extent(row: &BlobRow) -> bool {
+/// Whether a blob is under another policy or geometry than this. Where nobody knows what it was
+/// written under, its geometry has to do.
+pub(crate) fn is_under_another(row: &BlobRow, policy: &PlacementPolicy) -> bool {
+    row.policy.as_deref().is_some_and(|name| name != policy.name())
+        || row.geometry != policy.geometry()
+}
+
+pub(crate) fn is_extent(row: &BlobRow) -> bool {
     matches!(row.name, BlobName::Extent(_))
 }
 
