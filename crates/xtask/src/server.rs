@@ -24,6 +24,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a garbage collection may take.
 const GC_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a command beside a running gateway may take.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(300);
 /// Clock ticks a second in `/proc/<pid>/stat`, the same on every Linux that runs this.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// What a server logs beside its requests: why a connection ended, when it was not its client's
@@ -89,6 +91,19 @@ impl Plan {
         let mut command = Command::new(&self.program);
         command.arg("gc").arg("--config").arg(self.data.join("havre.toml"));
         report(&process::run(&mut command, "gc", GC_DEADLINE)?).context("the report of havre gc")
+    }
+
+    /// Runs a command of the program on the data directory's configuration; what it printed.
+    pub(crate) fn command(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(words).arg("--config").arg(self.data.join("havre.toml"));
+        process::run(&mut command, words[0], COMMAND_DEADLINE)
+    }
+
+    /// The same, of a command that prints JSON.
+    pub(crate) fn asked(&self, words: &[&str]) -> Result<Value> {
+        let text = self.command(words)?;
+        report(&text).with_context(|| format!("the answer of havre {}", words.join(" ")))
     }
 
     fn compaction(&self) -> Command {
@@ -321,7 +336,7 @@ pub(crate) fn free_port() -> Result<SocketAddr> {
 }
 
 /// The JSON that a command printed; log lines may stand before it.
-fn report(text: &str) -> Result<Value> {
+pub(crate) fn report(text: &str) -> Result<Value> {
     let json = text.find("{\n").map(|at| &text[at..]).context("it printed no JSON")?;
     Ok(serde_json::from_str(json)?)
 }

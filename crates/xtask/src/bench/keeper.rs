@@ -11,7 +11,7 @@
 //! **Crash.** Data lie under `target/data` and are removed at the end.
 
 use crate::drill::create_bucket;
-use crate::process::{run, target};
+use crate::process::target;
 use crate::random::{Random, bytes};
 use crate::s3::{Connection, Keep, Request};
 use crate::server::{Plan, Server};
@@ -22,7 +22,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,9 +29,8 @@ const BUCKET: &str = "kept";
 const SMALL_BYTES: usize = 4096;
 const LARGE_BYTES: usize = 16 << 20;
 const FILLERS: u64 = 16;
-/// Clients beside a cut and a drain: three reads of 4 KiB to a write.
+/// Clients beside a cut: three reads of 4 KiB to a write.
 const CLIENTS: u64 = 4;
-const COMMAND_MAX: Duration = Duration::from_secs(300);
 const WAIT_MAX: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(100);
 /// A site that goes away, and a party that is cut off and then prohibited.
@@ -110,18 +108,6 @@ fn fill(server: &Server, prefix: &str, volume: Volume) -> Result<()> {
     })
 }
 
-fn havre(plan: &Plan, words: &[&str]) -> Result<String> {
-    let mut command = Command::new(plan.program());
-    command.args(words).arg("--config").arg(plan.data.join("havre.toml"));
-    run(&mut command, "bench-keeper", COMMAND_MAX)
-}
-
-fn asked(plan: &Plan, words: &[&str]) -> Result<Value> {
-    let text = havre(plan, words)?;
-    let json = text.find("{\n").map(|at| &text[at..]).context("it printed no JSON")?;
-    serde_json::from_str(json).context("its JSON")
-}
-
 /// Asks until the answer is as wanted; the answer, and how long it took.
 fn until(
     plan: &Plan,
@@ -130,7 +116,7 @@ fn until(
 ) -> Result<(Value, Duration)> {
     let start = Instant::now();
     loop {
-        let answer = asked(plan, words)?;
+        let answer = plan.asked(words)?;
         if wanted(&answer) {
             return Ok((answer, start.elapsed()));
         }
@@ -201,7 +187,7 @@ fn scrub(plan: &Plan) -> Result<Value> {
     let (seen, _) = until(plan, &words, |it| it["scrub"]["began"].is_string())?;
     let (start, cpu) = (Instant::now(), server.cpu_seconds()?);
     if seen["scrub"]["ended"].is_string() {
-        bail!("a cycle of scrub had ended before it was looked at: --small more objects");
+        bail!("a cycle of scrub had ended before it was looked at: ask for more with --small");
     }
     let (status, _) = until(plan, &words, |it| it["scrub"]["ended"].is_string())?;
     let (seconds, cpu) = (start.elapsed().as_secs_f64(), server.cpu_seconds()? - cpu);
@@ -251,8 +237,8 @@ fn cut(plan: &Plan) -> Result<Value> {
     let name = file.to_string_lossy();
     let (before, during) = CUT;
     let words = ["drill", "cut", "--party", PARTY, "--before", before, "--for", during];
-    havre(plan, &[&words[..], &["--out", &name]].concat())?;
-    let statement = asked(plan, &["statement", "verify", &name])?;
+    plan.command(&[&words[..], &["--out", &name]].concat())?;
+    let statement = plan.asked(&["statement", "verify", &name])?;
     let body = &statement["body"];
     Ok(json!({ "before": body["before"], "during": body["during"] }))
 }
@@ -261,7 +247,7 @@ fn cut(plan: &Plan) -> Result<Value> {
 fn drain(plan: &Plan, server: &Server) -> Result<Value> {
     let cpu = server.cpu_seconds()?;
     let start = Instant::now();
-    havre(plan, &["prohibit", PARTY, "--reason", "a bench"])?;
+    plan.command(&["prohibit", PARTY, "--reason", "a bench"])?;
     let is_empty = |it: &Value| {
         let listed = it["listed"].as_array();
         it["done"] == true

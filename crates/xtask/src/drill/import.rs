@@ -13,7 +13,7 @@ use crate::process::{attempt, log_path};
 use crate::random::{Random, bytes, fresh_seed};
 use crate::report::Tally;
 use crate::s3::{Connection, Keep, Request, tags};
-use crate::server::{Plan, Server};
+use crate::server::{Plan, Server, report};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -145,8 +145,7 @@ impl From<'_> {
         if !ok {
             bail!("havre import {} failed:\n{text}", words.join(" "));
         }
-        let json = text.find("{\n").map(|at| &text[at..]).context("it printed no JSON")?;
-        serde_json::from_str(json).context("the report of havre import")
+        report(&text).context("the report of havre import")
     }
 
     /// Kills a run after `delay`.

@@ -10,7 +10,6 @@
 //!
 //! **Crash.** `kill -9` of the gateway, twice, while shards move.
 
-use crate::process::run;
 use crate::random::{Random, bytes, fresh_seed};
 use crate::report::Tally;
 use crate::s3::{Connection, Credential, Keep, Request};
@@ -22,7 +21,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -38,7 +36,6 @@ const FILLERS: u64 = 32;
 const BEFORE: Duration = Duration::from_secs(3);
 const KILLS: usize = 2;
 const DRAIN_MAX: Duration = Duration::from_secs(900);
-const COMMAND_MAX: Duration = Duration::from_secs(60);
 /// Small objects that are read back at the end.
 const SAMPLE: u64 = 500;
 /// Shards of a blob that a coalition must not hold.
@@ -240,16 +237,8 @@ fn prohibited(sites: &Path) -> BTreeSet<String> {
     all
 }
 
-fn havre(plan: &Plan, words: &[&str]) -> Result<String> {
-    let mut command = Command::new(plan.program());
-    command.args(words).arg("--config").arg(plan.data.join("havre.toml"));
-    run(&mut command, "prohibit", COMMAND_MAX)
-}
-
 fn drains(plan: &Plan) -> Result<Value> {
-    let text = havre(plan, &["drains", "--json"])?;
-    let json = text.find("{\n").map(|at| &text[at..]).context("havre drains printed no JSON")?;
-    serde_json::from_str(json).context("the answer of havre drains")
+    plan.asked(&["drains", "--json"])
 }
 
 fn leave(plan: &Plan, options: &Options, seed: u64) -> Result<()> {
@@ -300,7 +289,7 @@ fn lead(plan: &Plan, world: &World, mut server: Server, random: &mut Random) -> 
     let before = world.p99_ms();
     let sites = plan.data.join("sites");
     let start = Instant::now();
-    havre(plan, &["prohibit", "south", "--reason", "a drill"])?;
+    plan.command(&["prohibit", "south", "--reason", "a drill"])?;
     let had = prohibited(&sites);
     let mut cpu = 0.0;
     for _ in 0..KILLS {
@@ -344,8 +333,8 @@ fn lead(plan: &Plan, world: &World, mut server: Server, random: &mut Random) -> 
     for site in PROHIBITED {
         let file = plan.data.join(format!("retired-{site}.json"));
         let name = file.to_string_lossy();
-        havre(plan, &["site", "retire", site, "--out", &name])?;
-        havre(plan, &["statement", "verify", &name])?;
+        plan.command(&["site", "retire", site, "--out", &name])?;
+        plan.command(&["statement", "verify", &name])?;
     }
     let left = prohibited(&sites);
     if !left.is_empty() {
@@ -358,8 +347,8 @@ fn lead(plan: &Plan, world: &World, mut server: Server, random: &mut Random) -> 
 /// Admits the party again, and gives its sites their share, under the same load and the same eyes.
 fn come_back(plan: &Plan) -> Result<()> {
     let start = Instant::now();
-    havre(plan, &["admit", "south"])?;
-    havre(plan, &["rebalance", "--follow"])?;
+    plan.command(&["admit", "south"])?;
+    plan.command(&["rebalance", "--follow"])?;
     let state = drains(plan)?;
     if state["rebalances"].as_bool() != Some(false) {
         bail!("rebalancing was followed to its end and is not over: {state}");
@@ -380,10 +369,8 @@ fn come_back(plan: &Plan) -> Result<()> {
 fn stated(plan: &Plan) -> Result<()> {
     let file = plan.data.join("exclusion.json");
     let name = file.to_string_lossy();
-    havre(plan, &["drains", "--follow", "--out", &name])?;
-    let text = havre(plan, &["statement", "verify", &name])?;
-    let json = text.find("{\n").map(|at| &text[at..]).context("no statement was shown")?;
-    let statement: Value = serde_json::from_str(json).context("the statement")?;
+    plan.command(&["drains", "--follow", "--out", &name])?;
+    let statement = plan.asked(&["statement", "verify", &name])?;
     let body = &statement["body"];
     let lists: Vec<Option<u64>> = body["sites"]
         .as_array()
