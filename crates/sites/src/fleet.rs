@@ -111,18 +111,22 @@ impl Fleet {
     /// slow ones less than that.
     #[must_use]
     pub fn placing(&self, blob: BlobId) -> Vec<usize> {
+        // Each is looked at once: latency and health change meanwhile.
         let octave = |site: &Guarded| site.p95(Operation::Write).as_micros().max(1).ilog2();
-        let fastest = self.sites.iter().map(octave).min().unwrap_or_default();
+        let octaves: Vec<_> = self.sites.iter().map(octave).collect();
+        let fastest = octaves.iter().copied().min().unwrap_or_default();
         let shares = self.shares.lock().clone();
-        let share = |(site, share): (&Guarded, Share)| {
-            let halved = (octave(site) - fastest) / OCTAVES_PER_HALF;
+        let share = |((site, octave), share): ((&Guarded, u32), Share)| {
+            let halved = (octave - fastest) / OCTAVES_PER_HALF;
             let least = share.next.min(1);
             (site.id(), share.next.checked_shr(halved).unwrap_or_default().max(least))
         };
-        let sites: Vec<_> = self.sites.iter().zip(shares).map(share).collect();
+        let sites: Vec<_> = self.sites.iter().zip(octaves).zip(shares).map(share).collect();
         let mut order = spread(blob, &sites);
         let closed = self.closed();
-        order.sort_by_key(|at| (closed.contains(*at), self.sites[*at].health_of(Operation::Write)));
+        order.sort_by_cached_key(|at| {
+            (closed.contains(*at), self.sites[*at].health_of(Operation::Write))
+        });
         order
     }
 

@@ -367,6 +367,34 @@ async fn a_quick_site_is_ranked_before_a_slow_one_and_that_before_one_that_is_do
     assert_eq!(fleet.ranking(), [2, 1, 0]);
 }
 
+/// A bug, and rare: `placing` looked twice at each site's latency, and panicked with "attempt to
+/// subtract with overflow" where one had become faster in between. A client saw its connection
+/// reset in the middle of a PUT.
+#[tokio::test(start_paused = true)]
+async fn sites_that_become_faster_meanwhile_are_placed_on_all_the_same() {
+    let sites: Vec<_> =
+        (1..=6).map(|id| fixture_of(id, SiteLimits::default()).site.clone()).collect();
+    let fleet = crate::Fleet::new(sites.clone());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for (took, times) in [(Duration::from_secs(1), 100), (P95_UNKNOWN / 100, 8 * 1024)]
+                {
+                    for site in sites.iter().cycle().take(6 * times) {
+                        site.shared.latency[Operation::Write as usize].record(took);
+                    }
+                }
+            }
+        });
+        let placing =
+            scope.spawn(|| (0..20_000).all(|at| fleet.placing(pack(1, at).blob()).len() == 6));
+        let placed = placing.join();
+        done.store(true, Ordering::Relaxed);
+        assert!(placed.is_ok_and(|all| all), "sites that change are placed on");
+    });
+}
+
 /// Lets paused time pass.
 async fn wait(time: Duration) {
     PausedRuntime.sleep(time).await;
