@@ -58,6 +58,8 @@ pub(crate) enum Mode {
     Healthy,
     /// Two of the six answer with errors only.
     TwoStopped,
+    /// One at a time hangs, dies or lies.
+    SitesAtFault,
 }
 
 impl Mode {
@@ -65,23 +67,37 @@ impl Mode {
         match self {
             Self::Healthy => "healthy",
             Self::TwoStopped => "two-sites-stopped",
+            Self::SitesAtFault => "sites-at-fault",
         }
     }
+}
+
+/// The script of a client's scenario.
+fn script_of(client: &str) -> Result<&'static str> {
+    match SCENARIOS.iter().find(|(name, _)| *name == client) {
+        Some((_, script)) => Ok(script),
+        None => {
+            bail!("no client {client}; there are {}", SCENARIOS.map(|(name, _)| name).join(", "))
+        }
+    }
+}
+
+/// Runs one client's scenario against a server that is there.
+pub(crate) fn one(server: &Server, client: &str, mode: Mode) -> Result<Tally> {
+    scenario(server, client, script_of(client)?, mode)
 }
 
 /// Runs the scenarios named in `only` (all when it is empty), in one mode, each a step of `report`.
 pub(crate) fn run_all(report: &mut Report, plan: &Plan, only: &[String], mode: Mode) -> Result<()> {
     for name in only {
-        if !SCENARIOS.iter().any(|(known, _)| known == name) {
-            bail!("no scenario {name}; there are {}", SCENARIOS.map(|(name, _)| name).join(", "));
-        }
+        script_of(name)?;
     }
     if mode == Mode::TwoStopped {
         allow_degraded(&plan.data)?;
     }
     let server = plan.start()?;
     let stopped = match mode {
-        Mode::Healthy => Vec::new(),
+        Mode::Healthy | Mode::SitesAtFault => Vec::new(),
         Mode::TwoStopped => stop_sites(&plan.data)?,
     };
     let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);

@@ -59,7 +59,9 @@ usage: cargo xtask COMMAND
                        request fails, and no coalition ever holds k shards of a blob
   drill import [--seed N]
                        move a bucket from s3s-fs into the gateway, killed twice on the way
-  drill faults         sites that hang, die, lie, forget and fill up under a running gateway
+  drill faults [--clients A,B]
+                       sites that hang, die, lie, forget and fill up under a running gateway, and
+                       under clients (boto3, unless others are named)
   drill memory [--bytes N] [--against yardstick]
                        eight uploads, then eight downloads of N bytes at once; what the process
                        holds at most has a bound that does not depend on N
@@ -184,9 +186,13 @@ fn run_drill(mut words: Words) -> Result<()> {
         }
         "faults" => {
             let program = gateway(&mut words)?;
+            let clients = words.value::<String>("--clients")?;
             words.end()?;
+            let clients = clients.unwrap_or_else(|| suite::FAULTS_CLIENT.to_owned());
+            let clients: Vec<_> = clients.split(',').map(str::to_owned).collect();
+            install::all()?;
             let yardstick = bench::build_yardstick()?;
-            report.step("drill: faults", || drill::faults(&program, &yardstick));
+            report.step("drill: faults", || drill::faults(&program, &yardstick, &clients));
         }
         "memory" => {
             let object_bytes = words.value("--bytes")?.unwrap_or(suite::MEMORY_OBJECT_BYTES);

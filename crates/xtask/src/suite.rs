@@ -40,6 +40,9 @@ pub(crate) const RECOVER_OBJECTS: u64 = 20_000;
 /// Small and large objects that move when a party is prohibited.
 pub(crate) const PROHIBIT_OBJECTS: (u64, u64) = (4_000, 20);
 
+/// The client that works while sites fail one by one.
+pub(crate) const FAULTS_CLIENT: &str = "boto3";
+
 /// Bytes of each of the objects that the memory drill moves at once.
 pub(crate) const MEMORY_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -88,7 +91,10 @@ pub(crate) fn test(options: &Options) -> Result<()> {
             let (small, large) = PROHIBIT_OBJECTS;
             drill::prohibit(&plan, &drill::ProhibitOptions { small, large, seed: None })
         });
-        report.step("drill: faults", || drill::faults(&gateway, &tested_yardstick()?));
+        report.step("drill: faults", || {
+            let clients = if installed { vec![FAULTS_CLIENT.to_owned()] } else { Vec::new() };
+            drill::faults(&gateway, &tested_yardstick()?, &clients)
+        });
         report.step("drill: import", || {
             let other = tested_yardstick()?;
             let plan = Plan::gateway(&gateway, &scratch("drill-import")?)?;

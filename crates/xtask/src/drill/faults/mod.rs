@@ -10,9 +10,11 @@
 //!
 //! **Crash.** Sites, wires and disks end with the drill; data lie under `target/data`.
 
+mod beside;
 mod disks;
 mod load;
 mod proxy;
+mod whole;
 mod wires;
 
 use crate::report::Tally;
@@ -24,9 +26,9 @@ use std::time::{Duration, Instant};
 /// How long the load runs under each fault.
 const WHILE: Duration = Duration::from_millis(700);
 
-/// Runs all cases: sites behind wires that fail, then sites on disks that do.
-pub(crate) fn faults(gateway: &Path, yardstick: &Path) -> Result<Tally> {
-    let mut tally = wires::cases(gateway, yardstick)?;
+/// Runs all cases: sites behind wires that fail, these clients beside; then sites on disks that do.
+pub(crate) fn faults(gateway: &Path, yardstick: &Path, clients: &[String]) -> Result<Tally> {
+    let mut tally = wires::cases(gateway, yardstick, clients)?;
     tally += disks::cases(gateway)?;
     Ok(tally)
 }

@@ -3,14 +3,14 @@
 //! **Invariant.** A fault begins and ends while the gateway runs; before the next one, all six
 //! sites have taken a write again, so that faults do not add up.
 //!
-//! **Deliberately absent.** Repair: an object that was written while a site was away is read while
-//! that site, and no other, may be away.
+//! **Deliberately absent.** Repair, but for [`super::whole`]: an object that was written while a
+//! site was away is read while that site, and no other, may be away.
 //!
 //! **Crash.** The gateway is restarted under lists that lie, with its catalog and without.
 
 use super::load::{BUCKETS, Depth, Expect, Expected, Load};
 use super::proxy::{Fault, Wire};
-use super::{WHILE, observed};
+use super::{WHILE, beside, observed, whole};
 use crate::drill::disk::Disk;
 use crate::report::Tally;
 use crate::s3::{Keep, Request};
@@ -110,10 +110,10 @@ fn every(fault: Fault) -> Vec<(usize, Fault)> {
 }
 
 /// The sites, their wires, and a gateway over them.
-struct World {
+pub(super) struct World {
     sites: Server,
     wires: Vec<Wire>,
-    plan: Plan,
+    pub(super) plan: Plan,
     /// What the sites' files lie on, where mounting is permitted.
     disk: Option<Disk>,
 }
@@ -156,12 +156,17 @@ impl World {
         }
     }
 
-    fn lies(&self) -> u64 {
+    /// From now on this site, counted from one, has this fault.
+    pub(super) fn set_one(&self, site: usize, fault: Fault) {
+        self.wires[site - 1].set(fault);
+    }
+
+    pub(super) fn lies(&self) -> u64 {
         self.wires.iter().map(Wire::lies).sum()
     }
 
     /// Ends all faults, and waits until every site takes packs and extents again.
-    fn mend(&self, server: &Server) -> Result<()> {
+    pub(super) fn mend(&self, server: &Server) -> Result<()> {
         self.set(&[Fault::None; SITES]);
         let path = format!("/{SETTLING}/object");
         let body = crate::random::bytes(1, 300_000);
@@ -234,12 +239,14 @@ pub(super) fn lose_catalog(data: &Path) -> Result<()> {
 }
 
 /// Runs every case, and the restarts.
-pub(super) fn cases(gateway: &Path, yardstick: &Path) -> Result<Tally> {
+pub(super) fn cases(gateway: &Path, yardstick: &Path, clients: &[String]) -> Result<Tally> {
     let world = World::new(gateway, yardstick)?;
     let server = world.plan.start()?;
     let mut load = Load::begin(&server)?;
     make_settling_bucket(&server)?;
-    let mut passed = 0;
+    let mut tally = beside::clients(&world, &server, clients)?;
+    let server = whole::after_return(&world, server, &mut load)?;
+    let mut passed = 1;
     for case in all() {
         world.mend(&server).with_context(|| format!("before: {}", case.name))?;
         under(&world, &server, &mut load, &case)?;
@@ -256,7 +263,8 @@ pub(super) fn cases(gateway: &Path, yardstick: &Path) -> Result<Tally> {
     for name in ["drill-faults", "drill-faults-sites"] {
         scratch(name)?;
     }
-    Ok(Tally { passed, ..Tally::default() })
+    tally += Tally { passed, ..Tally::default() };
+    Ok(tally)
 }
 
 fn make_settling_bucket(server: &Server) -> Result<()> {
