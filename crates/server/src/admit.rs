@@ -19,6 +19,7 @@ use crate::config::DOCUMENT_BYTES_MAX;
 use crate::context::{Admission, Admitted, Principal, RequestContext};
 use crate::credentials::Credentials;
 use crate::error::slow_down;
+use crate::error_document::Asked;
 use crate::features;
 use crate::hosts::Domains;
 use crate::keepalive::{self, Answering, may_wait};
@@ -98,7 +99,7 @@ impl S3Route for Gate {
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        let Onward { request, document, may_wait } = self.admit(request).await?;
+        let Onward { request, document, may_wait, asked } = self.admit(request).await?;
         let inner = self.inner.clone();
         let answering = async move {
             let response = inner.call(request).await;
@@ -124,6 +125,7 @@ impl S3Route for Gate {
         let mut answer = S3Response::with_headers(body, parts.headers);
         answer.status = Some(parts.status);
         answer.extensions = parts.extensions;
+        answer.extensions.insert(asked);
         Ok(answer)
     }
 }
@@ -137,6 +139,7 @@ struct Onward {
     document: Document,
     /// Whether its answer may begin before it is known.
     may_wait: bool,
+    asked: Asked,
 }
 
 impl Gate {
@@ -160,6 +163,7 @@ impl Gate {
         let path = self.path(&uri, &headers)?;
         let query = Query::parse(uri.query())?;
         features::check(&method, &path, &query, &headers)?;
+        let asked = Asked::of(&path, &query, &headers);
         let declared = declared(&method, &path, &query, &headers, trailing_headers)?;
         let copies = headers.contains_key("x-amz-copy-source");
         let may_wait = may_wait(&method, &path, copies, query.value("uploadId").is_some());
@@ -191,7 +195,7 @@ impl Gate {
         *inner.headers_mut() = headers;
         *inner.extensions_mut() = extensions;
         inner.extensions_mut().insert(Admission(Arc::new(admitted)));
-        Ok(Onward { request: inner, document, may_wait })
+        Ok(Onward { request: inner, document, may_wait, asked })
     }
 
     /// Waits until the request may be worked on. Nothing of its body is in memory yet.

@@ -33,9 +33,14 @@ pub(crate) fn slow_down() -> S3Error {
     s3_error!(SlowDown, "Please reduce your request rate.")
 }
 
+/// 500 for what should not happen.
+pub(crate) fn bug() -> S3Error {
+    s3_error!(InternalError, "We encountered an internal error. Please try again.")
+}
+
 fn internal(error: &dyn std::error::Error) -> S3Error {
     tracing::error!(error = %error, "answer a request");
-    s3_error!(InternalError, "We encountered an internal error. Please try again.")
+    bug()
 }
 
 fn refused(error: &dyn std::error::Error) -> S3Error {

@@ -24,6 +24,7 @@ mod config;
 mod context;
 mod credentials;
 mod error;
+mod error_document;
 mod features;
 mod framing;
 mod guard;

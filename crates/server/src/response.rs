@@ -9,6 +9,7 @@
 //! **Crash.** Nothing is stored here.
 
 use crate::context::RequestContext;
+use crate::error_document::{Asked, amended};
 use crate::s3::Substitutes;
 use crate::tally::Tally;
 use crate::turns::{Client, Turn, holding};
@@ -17,7 +18,6 @@ use havre_model::ports::Clock;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use s3s::Body;
-use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -210,7 +210,8 @@ pub(crate) fn with_ids(
     let status = response.status();
     if (status.is_client_error() || status.is_server_error())
         && let Some(document) = response.body().bytes().filter(|bytes| !bytes.is_empty())
-        && let Some(document) = error_document(&document, context, resource, region)
+        && let about = (response.extensions().get::<Asked>(), response.headers())
+        && let Some(document) = amended(&document, about, context, (resource, region))
     {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
         *response.body_mut() = Body::from(document);
@@ -238,41 +239,4 @@ pub(crate) fn substitute(response: &mut Response<Body>) {
     let text = text.replace(marker.as_str(), "&#x");
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     *response.body_mut() = Body::from(text);
-}
-
-fn error_document(
-    document: &[u8],
-    context: &RequestContext,
-    resource: &str,
-    region: &str,
-) -> Option<String> {
-    let text = std::str::from_utf8(document).ok()?;
-    let inside = text.strip_suffix("</Error>")?;
-    let mut amended = String::with_capacity(text.len() + resource.len() + 160);
-    amended.push_str(inside);
-    if text.contains("<Code>AuthorizationHeaderMalformed</Code>") {
-        // Clients that signed for another region read this one and try again.
-        let _ = write!(amended, "<Region>{region}</Region>");
-    }
-    amended.push_str("<Resource>");
-    escape(resource, &mut amended);
-    let _ = write!(
-        amended,
-        "</Resource><RequestId>{}</RequestId><HostId>{}</HostId></Error>",
-        context.id, context.host_id
-    );
-    Some(amended)
-}
-
-/// XML text of what the client sent, percent-encoded as it sent it.
-fn escape(text: &str, into: &mut String) {
-    for letter in text.chars() {
-        match letter {
-            '&' => into.push_str("&amp;"),
-            '<' => into.push_str("&lt;"),
-            '>' => into.push_str("&gt;"),
-            '"' => into.push_str("&quot;"),
-            _ => into.push(letter),
-        }
-    }
 }

@@ -12,6 +12,7 @@ use crate::admit::{Gate, NoSecrets, OnlyAdmitted, Secrets};
 use crate::config::{LimitsConfig, SIGNED_CHUNK_BYTES_MAX, ServerConfig};
 use crate::context::RequestContext;
 use crate::credentials::Credentials;
+use crate::error::bug;
 use crate::guard;
 use crate::hosts::Domains;
 use crate::incoming::{Leftover, RequestBody};
@@ -22,6 +23,7 @@ use crate::tally::Tally;
 use crate::turns::Turns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use havre_engine::Engine;
 use havre_model::limits::PART_BYTES_MAX;
@@ -35,6 +37,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::region::Region;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError, S3Error};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Dispatch;
@@ -205,7 +208,16 @@ impl Shared {
             Ok(()) => {
                 parts.extensions.insert(context.clone());
                 let request = Request::from_parts(parts, Body::http_body(body));
-                self.s3.call(request).with_subscriber(Dispatch::none()).await?
+                let answering = self.s3.call(request).with_subscriber(Dispatch::none());
+                match AssertUnwindSafe(answering).catch_unwind().await {
+                    Ok(answer) => answer?,
+                    Err(_) => {
+                        // A bug of ours, whose trace is on standard error by now. To the client it
+                        // is an answer like another one, which SDKs repeat by themselves.
+                        tracing::error!(request_id = context.id, "a request met a bug");
+                        refusal(bug(), &method)
+                    }
+                }
             }
             Err(error) => {
                 drop(body);

@@ -60,6 +60,17 @@ async fn i4_an_object_that_cannot_be_read_to_its_end_breaks_the_connection() {
     assert_eq!(gateway.get("copy").await.status, 404, "half a copy is none");
 }
 
+#[tokio::test]
+async fn a_request_that_meets_a_bug_is_answered_and_no_other_is_harmed() {
+    let gateway = Gateway::with_bucket().await;
+    let request = Request::new("GET", "/bucket/key").host(gateway.address);
+    let unlucky = gateway.raw(gateway.unlucky().sign(Way::Header, request)).await;
+    assert_eq!(unlucky.outcome(), "500 InternalError");
+    assert!(element(&unlucky.text(), "RequestId").is_some());
+    gateway.put("key", b"x").await;
+    assert_eq!(gateway.get("key").await.body, b"x");
+}
+
 fn limits(change: impl FnOnce(&mut LimitsConfig)) -> LimitsConfig {
     let mut limits = LimitsConfig::default();
     change(&mut limits);

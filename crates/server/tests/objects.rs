@@ -489,6 +489,54 @@ async fn every_response_carries_its_ids() {
 }
 
 #[tokio::test]
+async fn an_error_says_what_it_is_about() {
+    let gateway = Gateway::with_bucket().await;
+    gateway.put("key", b"hello").await;
+    let get = |target: &str| Request::new("GET", target);
+    for (request, code, fields) in [
+        (get("/bucket/a%01%26%C3%BC"), "404 NoSuchKey", &[("Key", "a&#x1;&ü")][..]),
+        (get("/no-bucket/none"), "404 NoSuchBucket", &[("BucketName", "no-bucket")]),
+        (Request::new("DELETE", "/bucket"), "409 BucketNotEmpty", &[("BucketName", "bucket")]),
+        (get("/bucket/key?uploadId=none"), "404 NoSuchUpload", &[("UploadId", "none")]),
+        (
+            get("/bucket/key").header("range", "bytes=5-9"),
+            "416 InvalidRange",
+            &[("RangeRequested", "bytes=5-9"), ("ActualObjectSize", "5")],
+        ),
+        (
+            get("/bucket/key").header("if-match", "\"other\""),
+            "412 PreconditionFailed",
+            &[("Condition", "If-Match")],
+        ),
+        (
+            Request::new("PUT", "/bucket/key").body("x").header("if-none-match", "*"),
+            "412 PreconditionFailed",
+            &[("Condition", "If-None-Match")],
+        ),
+        (
+            Request::new("PUT", "/bucket/copy")
+                .header("x-amz-copy-source", "/bucket/key")
+                .header("x-amz-copy-source-if-match", "\"other\""),
+            "412 PreconditionFailed",
+            &[("Condition", "x-amz-copy-source-If-Match")],
+        ),
+    ] {
+        let response = gateway.send(request).await;
+        assert_eq!(response.outcome(), code);
+        for (name, value) in fields {
+            assert_eq!(element(&response.text(), name).as_deref(), Some(*value), "{code}");
+        }
+    }
+    // Which one is missing, of a copy and its source, it does not say.
+    let copy = Request::new("PUT", "/bucket/copy").header("x-amz-copy-source", "/bucket/none");
+    let response = gateway.send(copy).await;
+    assert_eq!(
+        (response.outcome(), element(&response.text(), "Key")),
+        ("404 NoSuchKey".into(), None)
+    );
+}
+
+#[tokio::test]
 async fn a_batch_answers_for_each_key() {
     let gateway = Gateway::with_bucket().await;
     for key in ["a", "b", "c", "d%26%3C"] {

@@ -12,7 +12,8 @@ use havre_policy::{
 };
 use havre_seal::{Keyring, RootKey};
 use havre_server::{
-    Admin, LimitsConfig, ListenerConfig, Server, ServerConfig, StaticCredentials, TlsConfig,
+    Admin, Credential, Credentials, LimitsConfig, ListenerConfig, Server, ServerConfig,
+    StaticCredentials, TlsConfig,
 };
 use havre_sites::memory::MemorySite;
 use havre_sites::{Fleet, Guarded, Site, SiteLimits, system};
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 
 pub(crate) const OWNER: (&str, &str) = ("AKIAOWNER", "the owner's secret");
 pub(crate) const STRANGER: (&str, &str) = ("AKIASTRANGER", "the stranger's secret");
+const BUG: (&str, &str) = ("AKIABUG", "no secret");
 pub(crate) const DOMAIN: &str = "s3.example.test";
 
 const SITES: usize = 6;
@@ -86,6 +88,16 @@ async fn engine(sites: &[Arc<MemorySite>]) -> Arc<Engine> {
     Engine::start(parts, &Silent).await.expect("the engine starts").0
 }
 
+/// Looks keys up, and panics over one of them, as any code on a request's way might.
+struct Buggy(StaticCredentials);
+
+impl Credentials for Buggy {
+    fn credential(&self, access_key: &str) -> Option<Credential> {
+        assert_ne!(access_key, BUG.0, "a bug that a test put here");
+        self.0.credential(access_key)
+    }
+}
+
 impl Gateway {
     /// A gateway in region us-east-1 with the default limits.
     pub(crate) async fn start() -> Self {
@@ -120,7 +132,7 @@ impl Gateway {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let admin = Admin { metrics, ready: Arc::new(|| Ok(())) };
         let ports = system::ports();
-        let credentials = Arc::new(credentials);
+        let credentials = Arc::new(Buggy(credentials));
         let (shared, handed) = (engine.clone(), ports.clone());
         let server = Server::bind(&config, shared, credentials, Some(admin), handed)
             .await
@@ -165,6 +177,11 @@ impl Gateway {
     /// Who signs by default.
     pub(crate) fn signer(&self) -> Signer {
         Signer::new(OWNER, &self.ports)
+    }
+
+    /// Somebody whose every request meets a bug.
+    pub(crate) fn unlucky(&self) -> Signer {
+        Signer::new(BUG, &self.ports)
     }
 
     pub(crate) fn stranger(&self) -> Signer {

@@ -1,0 +1,145 @@
+//! S3's error documents: what they say beside code and message.
+//!
+//! `s3s` writes code and message; the request's ids, its resource, and what the code is about
+//! follow here: the fields that S3 itself gives with these codes ("Error responses" in the Amazon
+//! S3 API reference, and what S3 answers).
+//!
+//! **Invariant.** A field repeats what the client itself sent, or a header of the same answer:
+//! nothing from the inside.
+//!
+//! **Deliberately absent.** What S3 tells of a signature that does not match: what was to be
+//! signed. And fields in the documents of answers that began before they were known.
+//!
+//! **Crash.** Values only.
+
+use crate::context::RequestContext;
+use crate::query::Query;
+use http::{HeaderMap, HeaderValue, header};
+use s3s::path::S3Path;
+use std::fmt::Write as _;
+
+/// Headers that set a condition, by their names in S3's documents.
+const CONDITIONS: [&str; 8] = [
+    "If-Match",
+    "If-None-Match",
+    "If-Modified-Since",
+    "If-Unmodified-Since",
+    "x-amz-copy-source-If-Match",
+    "x-amz-copy-source-If-None-Match",
+    "x-amz-copy-source-If-Modified-Since",
+    "x-amz-copy-source-If-Unmodified-Since",
+];
+
+/// What a request asked for, as far as a document may repeat it. It travels with the answer, and is
+/// never logged.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    bucket: Option<String>,
+    key: Option<String>,
+    upload: Option<String>,
+    range: Option<String>,
+    /// Its condition, where it has one only: of two nobody says here which did not hold.
+    condition: Option<&'static str>,
+}
+
+impl Asked {
+    pub(crate) fn of(path: &S3Path, query: &Query<'_>, headers: &HeaderMap) -> Self {
+        let bucket = path.get_bucket_name().map(str::to_owned);
+        // What is missing may be the source, which this is not.
+        let copies = headers.contains_key("x-amz-copy-source");
+        let key = path.get_object_key().filter(|_| !copies).map(str::to_owned);
+        let upload = query.value("uploadId").map(str::to_owned);
+        let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+        let mut conditions = CONDITIONS.into_iter().filter(|name| headers.contains_key(*name));
+        let condition = conditions.next().filter(|_| conditions.next().is_none());
+        Self {
+            bucket: bucket.filter(|_| !copies),
+            key,
+            upload,
+            range: range.map(str::to_owned),
+            condition,
+        }
+    }
+
+    /// The fields of an error with this code.
+    fn fields<'a>(&'a self, code: &str, headers: &'a HeaderMap) -> Vec<(&'static str, &'a str)> {
+        let known: &[(&'static str, Option<&str>)] = match code {
+            "NoSuchKey" => &[("Key", self.key.as_deref())],
+            "NoSuchBucket"
+            | "BucketNotEmpty"
+            | "BucketAlreadyExists"
+            | "BucketAlreadyOwnedByYou"
+            | "InvalidBucketName" => &[("BucketName", self.bucket.as_deref())],
+            "NoSuchUpload" => &[("UploadId", self.upload.as_deref())],
+            "PreconditionFailed" => &[("Condition", self.condition)],
+            "InvalidRange" => &[
+                ("RangeRequested", self.range.as_deref()),
+                ("ActualObjectSize", headers.get(header::CONTENT_RANGE).and_then(whole)),
+            ],
+            _ => &[],
+        };
+        known.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect()
+    }
+}
+
+/// The length that a range is not in: of `bytes */5`, 5.
+fn whole(content_range: &HeaderValue) -> Option<&str> {
+    content_range.to_str().ok()?.strip_prefix("bytes */")
+}
+
+/// The document of `s3s` with what it lacks; `None` when it is not one.
+pub(crate) fn amended(
+    document: &[u8],
+    (asked, headers): (Option<&Asked>, &HeaderMap),
+    context: &RequestContext,
+    (resource, region): (&str, &str),
+) -> Option<String> {
+    let text = std::str::from_utf8(document).ok()?;
+    let inside = text.strip_suffix("</Error>")?;
+    let mut amended = String::with_capacity(text.len() + resource.len() + 160);
+    amended.push_str(inside);
+    let code = text.split_once("<Code>")?.1.split_once("</Code>")?.0;
+    if code == "AuthorizationHeaderMalformed" {
+        // Clients that signed for another region read this one and try again.
+        let _ = write!(amended, "<Region>{region}</Region>");
+    }
+    for (name, value) in asked.map(|asked| asked.fields(code, headers)).unwrap_or_default() {
+        element(name, value, &mut amended);
+    }
+    element("Resource", resource, &mut amended);
+    element("RequestId", &context.id, &mut amended);
+    element("HostId", &context.host_id, &mut amended);
+    amended.push_str("</Error>");
+    Some(amended)
+}
+
+/// An element with text that a client sent.
+fn element(name: &str, text: &str, into: &mut String) {
+    let _ = write!(into, "<{name}>");
+    for letter in text.chars() {
+        match letter {
+            '&' => into.push_str("&amp;"),
+            '<' => into.push_str("&lt;"),
+            '>' => into.push_str("&gt;"),
+            '"' => into.push_str("&quot;"),
+            // As in lists: see `crate::s3::Substitutes`.
+            '\0'..' ' | '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(into, "&#x{:x};", u32::from(letter));
+            }
+            _ => into.push(letter),
+        }
+    }
+    let _ = write!(into, "</{name}>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_sent_stays_text() {
+        let mut text = String::new();
+        element("Key", "a<b>&\"\u{1}\r\u{fffe}ü", &mut text);
+        assert_eq!(text, "<Key>a&lt;b&gt;&amp;&quot;&#x1;&#xd;&#xfffe;ü</Key>");
+    }
+}
