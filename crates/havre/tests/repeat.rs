@@ -1,14 +1,18 @@
 //! A gateway with more sites than shards, killed while it wrote its last pack: nobody can tell
-//! where the missing shards were to lie, and writes are taken all the same.
+//! where the missing shards were to lie, and writes are taken all the same, behind a pack that
+//! repeats it.
 
 use crate::support::*;
+use havre::config::Config;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// The shards of the pack with the highest number, by site.
-fn last_pack(w: &World) -> Vec<(usize, PathBuf)> {
-    let found = (1..=9)
-        .flat_map(|site| files(&w.site(site).join("p")).into_iter().map(move |file| (site, file)));
+fn last_pack(data: &Path) -> Vec<(usize, PathBuf)> {
+    let site = |site: usize| data.join(format!("sites/s{site}/p"));
+    let found =
+        (1..=9).flat_map(|number| files(&site(number)).into_iter().map(move |file| (number, file)));
     let mut found: Vec<(usize, PathBuf)> = found.collect();
     let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
     let last = found.iter().filter_map(|(_, file)| name(file)).max();
@@ -28,44 +32,74 @@ fn nine_sites(text: String) -> String {
     text.replace("on_outage = \"degrade\"", "on_outage = \"refuse\"") + &more.concat()
 }
 
-/// Puts the catalog's files of `from` in the place of those of `to`.
-fn copy_catalog(from: &Path, to: &Path) {
-    let is_catalog = |file: &PathBuf| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        ["catalog.sqlite", "catalog.sqlite-wal"].contains(&&*name)
-    };
-    let of = |folder: &Path| files(folder).into_iter().filter(is_catalog).collect::<Vec<_>>();
-    for old in of(to) {
-        std::fs::remove_file(old).expect("it works");
-    }
-    // What a killed process leaves of it belongs to the file that is gone.
-    let _ = std::fs::remove_file(to.join("catalog.sqlite-shm"));
-    for file in of(from) {
-        let name = file.file_name().expect("it has one");
-        std::fs::copy(&file, to.join(name)).expect("it works");
-    }
+/// What a gateway on nine sites leaves that is killed while it writes its last pack, the one with
+/// "c".
+struct Killed {
+    folder: TempDir,
+    /// What its sites lack of that pack.
+    lacking: TempDir,
+    contents: BTreeMap<String, Vec<u8>>,
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_go_on_behind_a_pack_that_was_left_half_written() {
+/// The gateway itself lives a little longer, over a folder that nobody looks at any more.
+async fn killed() -> Killed {
+    let (folder, lacking) = (TempDir::new().expect("it works"), TempDir::new().expect("it works"));
     let mut w = world(nine_sites).await;
     let data = w.config.gateway.data.clone();
     w.put("a", value("a", 1, 3_000)).await;
     w.put("b", value("b", 1, 3_000)).await;
-    let before = TempDir::new().expect("it works");
-    copy_catalog(&data, before.path());
+    // Packs that are retired and gone: a blank machine has to look for the word of it.
+    w.put("a", value("a", 2, 3_000)).await;
+    w.compact().await;
+    w.collect().await;
+    // With a catalog that knows nothing of the last pack.
+    copy(&data, folder.path());
     w.put("c", value("c", 1, 3_000)).await;
-    // As if the gateway had been killed while it wrote the last pack.
-    let shards = last_pack(&w);
+    copy(&data.join("sites"), &folder.path().join("sites"));
+    let shards = last_pack(folder.path());
     assert_eq!(shards.len(), 6);
     for (_, file) in shards.iter().filter(|(site, _)| matches!(site, 1 | 2 | 7)) {
-        std::fs::remove_file(file).expect("it works");
+        move_file(file, folder.path(), lacking.path());
     }
-    let left = last_pack(&w);
-    assert_eq!(left.len(), 4, "the loss of another jurisdiction would take it away");
-    copy_catalog(before.path(), &data);
-    let config = w.config.clone();
-    let mut w = w.restart(config).await;
+    let left = last_pack(folder.path()).len();
+    assert_eq!(left, 4, "the loss of another jurisdiction would take it away");
+    Killed { folder, lacking, contents: w.contents.clone() }
+}
+
+impl Killed {
+    async fn start(self) -> World {
+        let config = Config::load(&self.folder.path().join("havre.toml")).expect("it works");
+        World::begin(self.folder, config, self.contents).await
+    }
+}
+
+/// Puts the catalog's files of `from` in the place of those of `to`.
+fn copy_catalog(from: &Path, to: &Path) {
+    for name in ["catalog.sqlite", "catalog.sqlite-wal"] {
+        std::fs::copy(from.join(name), to.join(name)).expect("it works");
+    }
+}
+
+/// Moves a file to the same place below another folder.
+fn move_file(file: &Path, from: &Path, to: &Path) {
+    let target = to.join(file.strip_prefix(from).expect("it lies there"));
+    std::fs::create_dir_all(target.parent().expect("it has one")).expect("it works");
+    std::fs::copy(file, &target).expect("it works");
+    std::fs::remove_file(file).expect("it works");
+}
+
+/// The names of the packs that sites below a folder hold: by their number first.
+fn packs(data: &Path) -> BTreeSet<String> {
+    let files = files(&data.join("sites")).into_iter();
+    let packs = files.filter(|file| file.components().any(|part| part.as_os_str() == "p"));
+    packs.filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_on_behind_a_pack_that_was_left_half_written() {
+    let killed = killed().await;
+    let left = last_pack(killed.folder.path());
+    let mut w = killed.start().await;
     w.put("d", value("d", 1, 3_000)).await;
     w.check(["a", "b", "c", "d"].into_iter().map(str::to_owned)).await;
     // Nothing needs the half one any more.
@@ -75,4 +109,36 @@ async fn writes_go_on_behind_a_pack_that_was_left_half_written() {
     w.check(["a", "b", "c", "d"].into_iter().map(str::to_owned)).await;
     let report = w.rehearse().await;
     assert!(report.same && report.gaps == 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_that_nobody_acknowledged_retires_nothing_when_it_turns_up_again() {
+    let killed = killed().await;
+    // In another course of things the next gateway repeats the pack.
+    let other = TempDir::new().expect("it works");
+    copy(killed.folder.path(), other.path());
+    let contents = killed.contents.clone();
+    let other = Killed { folder: other, lacking: TempDir::new().expect("it works"), contents };
+    let mut other = other.start().await;
+    // It was killed as well, and what its start noted is known to the one after it.
+    copy_catalog(&other.config.gateway.data, killed.folder.path());
+    other.put("elsewhere", value("elsewhere", 1, 3_000)).await;
+    let (elsewhere, data) = (other.config.gateway.data.clone(), killed.folder.path().to_owned());
+    let repetition = packs(&elsewhere).difference(&packs(&data)).next().expect("one").clone();
+    // In this one all sites are back, the pack is mended, and writes go on behind it.
+    copy(killed.lacking.path(), &data);
+    let mut w = killed.start().await;
+    w.put("d", value("d", 1, 3_000)).await;
+    assert!(!packs(&data).contains(&repetition));
+    // The repetition had come to all its sites, late.
+    let shards = files(&elsewhere.join("sites"));
+    let shards = shards.iter().filter(|file| file.ends_with(&repetition));
+    for file in shards {
+        move_file(file, &elsewhere, &data);
+    }
+    assert!(packs(&data).contains(&repetition));
+    let report = w.rehearse().await;
+    assert!(report.same && report.gaps == 0, "{report:?}");
+    let config = w.config.clone();
+    w.restart(config).await.check(["a", "b", "c", "d"].into_iter().map(str::to_owned)).await;
 }

@@ -28,6 +28,8 @@ cannot_read = [\"any jurisdiction\", \"any operator\"]
 cannot_cut_off = [\"any jurisdiction\", \"any operator\"]
 ";
 
+const BUCKET: &str = "bucket";
+
 pub(crate) struct World {
     folder: TempDir,
     pub(crate) config: Config,
@@ -51,7 +53,7 @@ pub(crate) async fn world(change: impl FnOnce(String) -> String) -> World {
     }
     let gateway = compose::start(&config).await.expect("it works");
     let tenant = gateway.engine.ensure_tenant("trial").await.expect("it works");
-    let bucket = gateway.engine.create_bucket(tenant, "bucket", None).await.expect("it works");
+    let bucket = gateway.engine.create_bucket(tenant, BUCKET, None).await.expect("it works");
     World { folder, config, gateway, bucket, contents: BTreeMap::new() }
 }
 
@@ -67,8 +69,16 @@ impl World {
     /// The same as another process finds it, with this configuration.
     pub(crate) async fn restart(self, config: Config) -> Self {
         let Self { folder, gateway, bucket, contents, .. } = self;
-        let name = bucket.name().to_owned();
         drop((gateway, bucket));
+        Self::begin(folder, config, contents).await
+    }
+
+    /// A gateway over what lies in the folder, in which clients know of these contents.
+    pub(crate) async fn begin(
+        folder: TempDir,
+        config: Config,
+        contents: BTreeMap<String, Vec<u8>>,
+    ) -> Self {
         let mut tries = 0;
         // What the old gateway has spawned ends when the last of it is dropped.
         let gateway = loop {
@@ -81,7 +91,7 @@ impl World {
                 Err(error) => panic!("{error:#}"),
             }
         };
-        let bucket = gateway.engine.bucket(&name).await.expect("it works").expect("it is there");
+        let bucket = gateway.engine.bucket(BUCKET).await.expect("it works").expect("it is there");
         Self { folder, config, gateway, bucket, contents }
     }
 
