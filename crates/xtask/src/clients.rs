@@ -12,11 +12,11 @@ use crate::process::{attempt, root, tail};
 use crate::report::{Report, Tally};
 use crate::server::{Plan, Server};
 use crate::stopped::StoppedSite;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long one scenario may take.
 const SCENARIO_DEADLINE: Duration = Duration::from_secs(900);
@@ -104,26 +104,17 @@ pub(crate) fn run_all(report: &mut Report, plan: &Plan, only: &[String], mode: M
     let step = |name: &str| format!("client {name}, {}", mode.name());
     let wanted = SCENARIOS.into_iter().filter(|(name, _)| is_wanted(name));
     let (longest, others): (Vec<_>, Vec<_>) = wanted.partition(|(name, _)| *name == LONGEST);
-    std::thread::scope(|scope| {
-        let beside = longest.into_iter().map(|(name, script)| {
-            let server = &server;
-            let running = scope.spawn(move || {
-                let start = Instant::now();
-                let outcome = scenario(server, name, script, mode);
-                (start.elapsed(), outcome)
-            });
-            (name, running)
-        });
-        let beside: Vec<_> = beside.collect();
+    let one_by_one = |report: &mut Report| {
         for (name, script) in others {
             report.step(&step(name), || scenario(&server, name, script, mode));
         }
-        for (name, running) in beside {
-            let panicked = |_| (Duration::ZERO, Err(anyhow!("it panicked")));
-            let (took, outcome) = running.join().unwrap_or_else(panicked);
-            report.step_beside(&step(name), took, outcome);
+    };
+    match longest.first() {
+        None => one_by_one(report),
+        Some((name, script)) => {
+            report.beside(&step(name), || scenario(&server, name, script, mode), one_by_one);
         }
-    });
+    }
     server.stop()?;
     stopped.iter().try_for_each(StoppedSite::restore)
 }

@@ -7,7 +7,7 @@
 //!
 //! **Crash.** Nothing is kept.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::fmt::Write as _;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
@@ -68,13 +68,23 @@ impl Report {
         self.ended(name, start.elapsed(), outcome)
     }
 
-    /// As [`Report::step`], of one that ran beside others and took so long.
-    pub(crate) fn step_beside(
+    /// Runs a step on a thread of its own while others go on here, and says after them what came of
+    /// it. `true` when nothing in it failed.
+    pub(crate) fn beside(
         &mut self,
         name: &str,
-        took: Duration,
-        outcome: Result<Tally>,
+        run: impl FnOnce() -> Result<Tally> + Send,
+        others: impl FnOnce(&mut Self),
     ) -> bool {
+        let (took, outcome) = std::thread::scope(|scope| {
+            let start = Instant::now();
+            let running = scope.spawn(move || {
+                let outcome = run();
+                (start.elapsed(), outcome)
+            });
+            others(self);
+            running.join().unwrap_or_else(|_| (start.elapsed(), Err(anyhow!("it panicked"))))
+        });
         println!("== {name} (beside the others)");
         self.ended(name, took, outcome)
     }
@@ -133,9 +143,16 @@ mod tests {
         let mut report = Report::default();
         assert!(report.step("good", || Ok(Tally { passed: 3, ..Tally::default() })));
         assert!(!report.step("bad", || bail!("no such thing")));
+        assert!(!report.beside(
+            "worse",
+            || bail!("nor this"),
+            |report| {
+                assert!(report.step("meanwhile", || Ok(Tally::one())));
+            }
+        ));
         assert!(report.step("absent", || Ok(Tally::skip("not permitted here"))));
         assert!(!report.all_passed());
         let table = report.table();
-        assert!(table.ends_with("skipped: not permitted here\n3 passed, 1 failed\n"), "{table}");
+        assert!(table.ends_with("skipped: not permitted here\n4 passed, 2 failed\n"), "{table}");
     }
 }

@@ -6,7 +6,7 @@
 //! **Deliberately absent.** The simulation itself: a program of its own, so that a build of xtask
 //! stays small.
 //!
-//! **Crash.** `target/logs/sim.log` keeps what a round of the suite printed.
+//! **Crash.** `sim-measures.log` and `sim-calm.log` in `target/logs` keep what the suite printed.
 
 use crate::process::{attempt, build, tail, target};
 use crate::random::fresh_seed;
@@ -44,7 +44,8 @@ pub(crate) fn run(steps: u64, measures: bool) -> Result<Tally> {
     if measures {
         command.arg("--measures");
     }
-    let (ok, text) = attempt(&mut command, "sim", DEADLINE)?;
+    let log = if measures { "sim-measures" } else { "sim-calm" };
+    let (ok, text) = attempt(&mut command, log, DEADLINE)?;
     let tally = count(&text);
     let is_told = |line: &&str| {
         line.starts_with("seed ") || line.starts_with("to see") || line.contains(" steps, ")
@@ -55,7 +56,7 @@ pub(crate) fn run(steps: u64, measures: bool) -> Result<Tally> {
     match (ok, tally) {
         (true, Some(tally)) => Ok(tally),
         (false, Some(tally)) if tally.failed > 0 => Ok(tally),
-        _ => bail!("the end of target/logs/sim.log:\n{}", tail(&text)),
+        _ => bail!("the end of target/logs/{log}.log:\n{}", tail(&text)),
     }
 }
 

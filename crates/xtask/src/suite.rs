@@ -3,8 +3,9 @@
 //! **Invariant.** Every step runs, whatever failed before it, except where it would need what is
 //! not there; the closing line counts all of them.
 //!
-//! **Deliberately absent.** Parallel steps, but for the slowest client: two cores are the smallest
-//! machine, and timings in a log are worth more than minutes.
+//! **Deliberately absent.** Parallel steps, but for three that leave a core alone: what is
+//! downloaded, the slowest client, and the second simulation. Two cores are the smallest machine,
+//! and timings in a log are worth more than minutes.
 //!
 //! **Crash.** `target/` keeps what was built and installed; the next run goes on from there.
 
@@ -56,21 +57,19 @@ pub(crate) struct Options {
 /// Runs everything. An error only when something failed.
 pub(crate) fn test(options: &Options) -> Result<()> {
     let mut report = Report::default();
-    let installed = options.fast || report.step("install", install::all);
-    report.step("fmt", || {
-        let mut fmt = cargo(&["fmt", "--all", "--", "--check"]);
-        run(&mut fmt, "fmt", CARGO_DEADLINE).map(|_| Tally::one())
-    });
-    report.step("tidy", || tidy::check().map(|()| Tally::one()));
-    report.step("layers", || layers::check().map(|()| Tally::one()));
-    report.step("clippy", || {
-        let mut clippy = cargo(&["clippy", "--release", "--quiet", "--ignore-rust-version"]);
-        clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]);
-        run(&mut clippy, "clippy", CARGO_DEADLINE).map(|_| Tally::one())
-    });
+    let installed = !options.fast && report.beside("install", install::all, looks);
+    if options.fast {
+        looks(&mut report);
+    }
     report.step("cargo test", cargo_test);
-    report.step("simulation with measures", || sim::run(SIM_STEPS.0, true));
-    report.step("simulation, calm", || sim::run(SIM_STEPS.1, false));
+    // Each takes one core.
+    report.beside(
+        "simulation, calm",
+        || sim::run(SIM_STEPS.1, false),
+        |report| {
+            report.step("simulation with measures", || sim::run(SIM_STEPS.0, true));
+        },
+    );
     if !options.fast
         && let Some(gateway) = tested_gateway(&mut report)
     {
@@ -112,6 +111,21 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     }
     print!("\n{}", report.table());
     if report.all_passed() { Ok(()) } else { bail!("not everything passed") }
+}
+
+/// What looks at the sources only.
+fn looks(report: &mut Report) {
+    report.step("fmt", || {
+        let mut fmt = cargo(&["fmt", "--all", "--", "--check"]);
+        run(&mut fmt, "fmt", CARGO_DEADLINE).map(|_| Tally::one())
+    });
+    report.step("tidy", || tidy::check().map(|()| Tally::one()));
+    report.step("layers", || layers::check().map(|()| Tally::one()));
+    report.step("clippy", || {
+        let mut clippy = cargo(&["clippy", "--release", "--quiet", "--ignore-rust-version"]);
+        clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]);
+        run(&mut clippy, "clippy", CARGO_DEADLINE).map(|_| Tally::one())
+    });
 }
 
 fn gateway() -> PathBuf {
