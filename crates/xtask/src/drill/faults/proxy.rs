@@ -214,7 +214,8 @@ impl Shared {
             if !reusable {
                 site = None;
             }
-            if request.method != "GET" && answer.status < 300 {
+            // A HEAD is a probe: whether the gateway writes again it does not say.
+            if matches!(&*request.method, "PUT" | "POST") && answer.status < 300 {
                 self.stored.fetch_add(1, Ordering::SeqCst);
             }
             self.answer(client, &request, answer, fault, changes)?;
