@@ -169,8 +169,9 @@ impl Journal {
         };
         let (shared_too, owed) = (Arc::clone(shared), VecDeque::new());
         let applier = Applier { shared: shared_too, packs, owed, stalled };
-        shared.ports.runtime.spawn(Box::pin(writer.run()));
-        shared.ports.runtime.spawn(Box::pin(applier.run()));
+        let vital = &shared.vital;
+        shared.ports.runtime.spawn(vital.watch("the writer of packs", writer.run()));
+        shared.ports.runtime.spawn(vital.watch("the applier of packs", applier.run()));
         let room = Arc::new(Semaphore::new(JOURNAL_QUEUE_BYTES_MAX));
         Self { queue, room, approaching, in_doubt, shared: Arc::clone(shared) }
     }

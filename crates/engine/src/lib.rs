@@ -44,6 +44,7 @@ mod shared;
 mod start;
 mod survey;
 mod transfers;
+mod vital;
 
 pub use body::{Body, BodyError, BodyFacts, WholeBody};
 pub use condition::{Condition, ETagMatch};
@@ -107,9 +108,22 @@ impl Engine {
         true
     }
 
-    /// Whether writes are taken: false while too many sites are unreachable since the start.
+    /// Whether writes are taken: false while too many sites are unreachable since the start, and
+    /// once the engine is broken.
     #[must_use]
     pub fn takes_writes(&self) -> bool {
-        self.journals.get().is_some()
+        self.journals.get().is_some() && !self.is_broken()
+    }
+
+    /// Whether a bug has ended what the engine cannot do without. It reads and never writes again:
+    /// the process is to end, and another one to start.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.shared.vital.is_missed()
+    }
+
+    /// Waits until [`Engine::is_broken`].
+    pub async fn broken(&self) {
+        self.shared.vital.missed().await;
     }
 }

@@ -14,6 +14,7 @@ use crate::object::Bucket;
 use crate::reservations::Reservations;
 use crate::seqs::Seqs;
 use crate::transfers::Transfers;
+use crate::vital::Vital;
 use havre_catalog::Catalog;
 use havre_codec::ErasureCode;
 use havre_model::ports::Ports;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     /// When a bucket was put under another policy last, in milliseconds since 1970; when this
     /// started, if none was since.
     pub(crate) policy_changed_ms: AtomicU64,
+    /// Those whose end would leave the engine broken.
+    pub(crate) vital: Vital,
     /// Held while exclusions change.
     pub(crate) excluding: tokio::sync::Mutex<()>,
 }
@@ -115,6 +118,7 @@ impl Shared {
             seqs: Seqs::default(),
             reach,
             policy_changed_ms,
+            vital: Vital::default(),
             excluding: tokio::sync::Mutex::default(),
         })
     }

@@ -125,7 +125,7 @@ impl Engine {
                 tracing::error!(%error, "serving reads only until that is over");
                 let waiting = Arc::clone(&engine);
                 let task = async move { waiting.catch_up_later(&gateway).await };
-                shared.ports.runtime.spawn(Box::pin(task));
+                shared.ports.runtime.spawn(shared.vital.watch("what waits for sites", task));
             }
         }
         sweep(&shared);

@@ -7,3 +7,4 @@ mod exclude;
 mod path;
 mod support;
 mod transfers;
+mod vital;

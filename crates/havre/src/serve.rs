@@ -61,7 +61,21 @@ pub(crate) async fn serve(
         announce(config, &endpoint(listener, address))?;
     }
     tell_init();
-    server.run(stop_signal()).await;
+    let engine = &gateway.engine;
+    server
+        .run(async {
+            tokio::select! {
+                () = stop_signal() => {}
+                () = engine.broken() => {}
+            }
+        })
+        .await;
+    // Whoever supervises the process starts another one.
+    anyhow::ensure!(
+        !engine.is_broken(),
+        "a bug has ended what the gateway cannot write without (its trace stands above; please \
+         report it). Whatever was acknowledged is safe: start it again"
+    );
     tracing::info!("stopped");
     Ok(())
 }
