@@ -3,7 +3,7 @@
 //! **Invariant.** No message carries a key, a bucket name, a plaintext or a reason from the inside
 //! (I3); wrong key and damaged data look the same from outside (A21).
 //!
-//! **Deliberately absent.** XML: `s3s` writes it, `service` adds the request's ids.
+//! **Deliberately absent.** XML: `s3s` writes it, `error_document` adds what else is known.
 //!
 //! **Crash.** Values only.
 

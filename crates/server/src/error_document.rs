@@ -8,7 +8,8 @@
 //! nothing from the inside.
 //!
 //! **Deliberately absent.** What S3 tells of a signature that does not match: what was to be
-//! signed. And fields in the documents of answers that began before they were known.
+//! signed. Fields in the documents of answers that began before they were known, and fields that
+//! XML 1.0 cannot write: a client that cannot read the document does not get the code either.
 //!
 //! **Crash.** Values only.
 
@@ -44,21 +45,16 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn of(path: &S3Path, query: &Query<'_>, headers: &HeaderMap) -> Self {
-        let bucket = path.get_bucket_name().map(str::to_owned);
-        // What is missing may be the source, which this is not.
-        let copies = headers.contains_key("x-amz-copy-source");
-        let key = path.get_object_key().filter(|_| !copies).map(str::to_owned);
+        // What is missing may be the source of a copy, which this is not.
+        let named = |name: Option<&str>| {
+            name.filter(|_| !headers.contains_key("x-amz-copy-source")).map(str::to_owned)
+        };
+        let (bucket, key) = (named(path.get_bucket_name()), named(path.get_object_key()));
         let upload = query.value("uploadId").map(str::to_owned);
         let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
         let mut conditions = CONDITIONS.into_iter().filter(|name| headers.contains_key(*name));
         let condition = conditions.next().filter(|_| conditions.next().is_none());
-        Self {
-            bucket: bucket.filter(|_| !copies),
-            key,
-            upload,
-            range: range.map(str::to_owned),
-            condition,
-        }
+        Self { bucket, key, upload, range: range.map(str::to_owned), condition }
     }
 
     /// The fields of an error with this code.
@@ -68,8 +64,7 @@ impl Asked {
             "NoSuchBucket"
             | "BucketNotEmpty"
             | "BucketAlreadyExists"
-            | "BucketAlreadyOwnedByYou"
-            | "InvalidBucketName" => &[("BucketName", self.bucket.as_deref())],
+            | "BucketAlreadyOwnedByYou" => &[("BucketName", self.bucket.as_deref())],
             "NoSuchUpload" => &[("UploadId", self.upload.as_deref())],
             "PreconditionFailed" => &[("Condition", self.condition)],
             "InvalidRange" => &[
@@ -78,8 +73,14 @@ impl Asked {
             ],
             _ => &[],
         };
-        known.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect()
+        let known = known.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        known.filter(|(_, value)| value.chars().all(is_writable)).collect()
     }
+}
+
+/// Whether XML 1.0 has this character (section 2.2), be it as a reference.
+fn is_writable(letter: char) -> bool {
+    matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
 /// The length that a range is not in: of `bytes */5`, 5.
@@ -87,13 +88,24 @@ fn whole(content_range: &HeaderValue) -> Option<&str> {
     content_range.to_str().ok()?.strip_prefix("bytes */")
 }
 
+/// What an error answers.
+pub(crate) struct Answer<'a> {
+    /// None of a request that was refused before it was read.
+    pub(crate) asked: Option<&'a Asked>,
+    pub(crate) headers: &'a HeaderMap,
+    /// The path, as the client sent it.
+    pub(crate) resource: &'a str,
+    /// Where the gateway says that it is.
+    pub(crate) region: &'a str,
+}
+
 /// The document of `s3s` with what it lacks; `None` when it is not one.
 pub(crate) fn amended(
     document: &[u8],
-    (asked, headers): (Option<&Asked>, &HeaderMap),
+    answer: &Answer<'_>,
     context: &RequestContext,
-    (resource, region): (&str, &str),
 ) -> Option<String> {
+    let Answer { asked, headers, resource, region } = *answer;
     let text = std::str::from_utf8(document).ok()?;
     let inside = text.strip_suffix("</Error>")?;
     let mut amended = String::with_capacity(text.len() + resource.len() + 160);
@@ -122,10 +134,7 @@ fn element(name: &str, text: &str, into: &mut String) {
             '<' => into.push_str("&lt;"),
             '>' => into.push_str("&gt;"),
             '"' => into.push_str("&quot;"),
-            // As in lists: see `crate::s3::Substitutes`.
-            '\0'..' ' | '\u{fffe}' | '\u{ffff}' => {
-                let _ = write!(into, "&#x{:x};", u32::from(letter));
-            }
+            '\r' => into.push_str("&#13;"),
             _ => into.push(letter),
         }
     }
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn what_a_client_sent_stays_text() {
         let mut text = String::new();
-        element("Key", "a<b>&\"\u{1}\r\u{fffe}ü", &mut text);
-        assert_eq!(text, "<Key>a&lt;b&gt;&amp;&quot;&#x1;&#xd;&#xfffe;ü</Key>");
+        element("Key", "a<b>&\"\r\nü", &mut text);
+        assert_eq!(text, "<Key>a&lt;b&gt;&amp;&quot;&#13;\nü</Key>");
     }
 }

@@ -9,7 +9,7 @@
 //! **Crash.** Nothing is stored here.
 
 use crate::context::RequestContext;
-use crate::error_document::{Asked, amended};
+use crate::error_document::{Answer, Asked, amended};
 use crate::s3::Substitutes;
 use crate::tally::Tally;
 use crate::turns::{Client, Turn, holding};
@@ -210,8 +210,9 @@ pub(crate) fn with_ids(
     let status = response.status();
     if (status.is_client_error() || status.is_server_error())
         && let Some(document) = response.body().bytes().filter(|bytes| !bytes.is_empty())
-        && let about = (response.extensions().get::<Asked>(), response.headers())
-        && let Some(document) = amended(&document, about, context, (resource, region))
+        && let (asked, headers) = (response.extensions().get::<Asked>(), response.headers())
+        && let answer = (Answer { asked, headers, resource, region })
+        && let Some(document) = amended(&document, &answer, context)
     {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
         *response.body_mut() = Body::from(document);

@@ -63,10 +63,15 @@ async fn i4_an_object_that_cannot_be_read_to_its_end_breaks_the_connection() {
 #[tokio::test]
 async fn a_request_that_meets_a_bug_is_answered_and_no_other_is_harmed() {
     let gateway = Gateway::with_bucket().await;
-    let request = Request::new("GET", "/bucket/key").host(gateway.address);
+    let request = Request::new("PUT", "/bucket/key").body(pattern(300_000, 1));
+    let request = request.host(gateway.address);
     let unlucky = gateway.raw(gateway.unlucky().sign(Way::Header, request)).await;
     assert_eq!(unlucky.outcome(), "500 InternalError");
     assert!(element(&unlucky.text(), "RequestId").is_some());
+    let request = Request::new("HEAD", "/bucket/key").host(gateway.address);
+    let unlucky = gateway.raw(gateway.unlucky().sign(Way::Header, request)).await;
+    assert_eq!((unlucky.status, unlucky.body.len()), (500, 0));
+    assert_eq!(gateway.get("key").await.status, 404);
     gateway.put("key", b"x").await;
     assert_eq!(gateway.get("key").await.body, b"x");
 }

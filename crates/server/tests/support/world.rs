@@ -20,6 +20,7 @@ use havre_sites::{Fleet, Guarded, Site, SiteLimits, system};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 pub(crate) const OWNER: (&str, &str) = ("AKIAOWNER", "the owner's secret");
@@ -88,13 +89,20 @@ async fn engine(sites: &[Arc<MemorySite>]) -> Arc<Engine> {
     Engine::start(parts, &Silent).await.expect("the engine starts").0
 }
 
-/// Looks keys up, and panics over one of them, as any code on a request's way might.
-struct Buggy(StaticCredentials);
+/// Looks keys up, and panics over one of them once its signature was checked, as any code on a
+/// request's way might.
+struct Buggy {
+    known: StaticCredentials,
+    looks: AtomicUsize,
+}
 
 impl Credentials for Buggy {
     fn credential(&self, access_key: &str) -> Option<Credential> {
-        assert_ne!(access_key, BUG.0, "a bug that a test put here");
-        self.0.credential(access_key)
+        if access_key == BUG.0 {
+            let looks = self.looks.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(looks % 2, 0, "a bug that a test put here");
+        }
+        self.known.credential(access_key)
     }
 }
 
@@ -115,7 +123,8 @@ impl Gateway {
         let stranger = engine.ensure_tenant("stranger").await.expect("a tenant");
         let credentials = StaticCredentials::new()
             .with(OWNER.0, OWNER.1, owner)
-            .with(STRANGER.0, STRANGER.1, stranger);
+            .with(STRANGER.0, STRANGER.1, stranger)
+            .with(BUG.0, BUG.1, owner);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let names = vec!["localhost".to_owned()];
         let tls = Some(TlsConfig::SelfSigned { names });
@@ -132,7 +141,7 @@ impl Gateway {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let admin = Admin { metrics, ready: Arc::new(|| Ok(())) };
         let ports = system::ports();
-        let credentials = Arc::new(Buggy(credentials));
+        let credentials = Arc::new(Buggy { known: credentials, looks: AtomicUsize::new(0) });
         let (shared, handed) = (engine.clone(), ports.clone());
         let server = Server::bind(&config, shared, credentials, Some(admin), handed)
             .await
