@@ -189,8 +189,8 @@ pub(crate) async fn compact_once(config: &Config, thorough: bool) -> Result<()> 
     );
     let ports = havre_sites::system::ports();
     let keeper = Keeper::inside(&gateway, config, ports.clone());
-    // Nothing is retired while anything is below its guarantee. Nobody writes any more: what is
-    // incomplete twice is so for good.
+    // Nothing is retired while anything is below its guarantee. What the start wrote last may miss
+    // a shard that is on its way yet; one that takes longer than this is made anew beside it.
     let mut repairer = keeper.repairer();
     repairer.pass().await?;
     ports.runtime.sleep(LAST_SHARDS).await;

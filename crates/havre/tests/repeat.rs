@@ -4,8 +4,11 @@
 
 use crate::support::*;
 use havre::config::Config;
+use havre_catalog::{Catalog as _, SqliteCatalog};
+use havre_sites::system;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The shards of the pack with the highest number, by site.
@@ -50,11 +53,18 @@ async fn killed() -> Killed {
     w.put("b", value("b", 1, 3_000)).await;
     // Packs that are retired and gone: a blank machine has to look for the word of it.
     w.put("a", value("a", 2, 3_000)).await;
-    w.compact().await;
-    w.collect().await;
+    let (compacted, collected) = (w.compact().await, w.collect().await);
+    assert!(compacted.packs_retired > 0 && collected.garbage_deleted > 0, "{compacted:?}");
     // With a catalog that knows nothing of the last pack.
     copy(&data, folder.path());
     w.put("c", value("c", 1, 3_000)).await;
+    // The last shard may come after the answer.
+    for _ in 0..500 {
+        if last_pack(&data).len() == 6 {
+            break;
+        }
+        system::ports().runtime.sleep(Duration::from_millis(20)).await;
+    }
     copy(&data.join("sites"), &folder.path().join("sites"));
     let shards = last_pack(folder.path());
     assert_eq!(shards.len(), 6);
@@ -71,6 +81,34 @@ impl Killed {
         let config = Config::load(&self.folder.path().join("havre.toml")).expect("it works");
         World::begin(self.folder, config, self.contents).await
     }
+
+    /// A gateway that repeats the pack, over a copy of all there is. It was killed as well: what
+    /// its start noted is known to the one that this one starts, and nothing that it wrote.
+    async fn in_another_course(&self) -> World {
+        let half = last_pack(self.folder.path());
+        let half = half.first().expect("it is there").1.to_string_lossy();
+        for _ in 0..20 {
+            let (folder, noted) =
+                (TempDir::new().expect("it works"), TempDir::new().expect("it works"));
+            copy(self.folder.path(), folder.path());
+            let (lacking, contents) = (TempDir::new().expect("it works"), self.contents.clone());
+            let other = Self { folder, lacking, contents }.start().await;
+            copy_catalog(&other.config.gateway.data, noted.path());
+            // It writes at once: what is copied must not know of more than the start found.
+            if ends(noted.path()).await.iter().any(|end| half.ends_with(end)) {
+                copy_catalog(noted.path(), self.folder.path());
+                return other;
+            }
+        }
+        panic!("the catalog is copied too late each time");
+    }
+}
+
+/// The last packs of all chains, by the catalog in a folder.
+async fn ends(folder: &Path) -> Vec<String> {
+    let catalog = SqliteCatalog::open_read_only(&folder.join("catalog.sqlite")).expect("it works");
+    let chains = catalog.chains().await.expect("it works");
+    chains.iter().map(|chain| chain.link.blob.to_string()).collect()
 }
 
 /// Puts the catalog's files of `from` in the place of those of `to`.
@@ -114,14 +152,7 @@ async fn writes_go_on_behind_a_pack_that_was_left_half_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repetition_that_nobody_acknowledged_retires_nothing_when_it_turns_up_again() {
     let killed = killed().await;
-    // In another course of things the next gateway repeats the pack.
-    let other = TempDir::new().expect("it works");
-    copy(killed.folder.path(), other.path());
-    let contents = killed.contents.clone();
-    let other = Killed { folder: other, lacking: TempDir::new().expect("it works"), contents };
-    let mut other = other.start().await;
-    // It was killed as well, and what its start noted is known to the one after it.
-    copy_catalog(&other.config.gateway.data, killed.folder.path());
+    let mut other = killed.in_another_course().await;
     other.put("elsewhere", value("elsewhere", 1, 3_000)).await;
     let (elsewhere, data) = (other.config.gateway.data.clone(), killed.folder.path().to_owned());
     let repetition = packs(&elsewhere).difference(&packs(&data)).next().expect("one").clone();
