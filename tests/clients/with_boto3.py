@@ -5,6 +5,7 @@ import concurrent.futures
 import hashlib
 import hmac
 import http.client
+import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -23,7 +24,9 @@ PART = 5 * MIB
 
 
 def connect(**config):
-    config = Config(signature_version="s3v4", retries={"max_attempts": 3}, **config)
+    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", "3"))
+    retries = {"mode": "standard", "total_max_attempts": attempts}
+    config = Config(signature_version="s3v4", retries=retries, **config)
     return boto3.client(
         "s3",
         endpoint_url=ENDPOINT,

@@ -82,6 +82,14 @@ fn script_of(client: &str) -> Result<&'static str> {
     }
 }
 
+/// The names, which have to be clients'.
+pub(crate) fn named(clients: &str) -> Result<Vec<String>> {
+    let names: Vec<_> =
+        clients.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    names.iter().try_for_each(|name| script_of(name).map(drop))?;
+    Ok(names)
+}
+
 /// Runs one client's scenario against a server that is there.
 pub(crate) fn one(server: &Server, client: &str, mode: Mode) -> Result<Tally> {
     scenario(server, client, script_of(client)?, mode)
@@ -91,6 +99,9 @@ pub(crate) fn one(server: &Server, client: &str, mode: Mode) -> Result<Tally> {
 pub(crate) fn run_all(report: &mut Report, plan: &Plan, only: &[String], mode: Mode) -> Result<()> {
     for name in only {
         script_of(name)?;
+    }
+    if mode == Mode::SitesAtFault {
+        bail!("who lets sites fail runs one client after another");
     }
     if mode == Mode::TwoStopped {
         allow_degraded(&plan.data)?;
@@ -153,6 +164,7 @@ fn scenario(server: &Server, name: &str, script: &str, mode: Mode) -> Result<Tal
         .env("NO_PROXY", "127.0.0.1,localhost")
         .env("no_proxy", "127.0.0.1,localhost")
         .env("SCENARIO_MODE", mode.name())
+        .env("AWS_MAX_ATTEMPTS", if mode == Mode::SitesAtFault { "1" } else { "3" })
         .env("SCENARIO_WORK", &work)
         .env("SCENARIO_DATA", install::clients().join("data"));
     let log = format!("client-{name}-{}", mode.name());

@@ -188,9 +188,10 @@ fn run_drill(mut words: Words) -> Result<()> {
             let program = gateway(&mut words)?;
             let clients = words.value::<String>("--clients")?;
             words.end()?;
-            let clients = clients.unwrap_or_else(|| suite::FAULTS_CLIENT.to_owned());
-            let clients: Vec<_> = clients.split(',').map(str::to_owned).collect();
-            install::all()?;
+            let clients = clients::named(clients.as_deref().unwrap_or(suite::FAULTS_CLIENT))?;
+            if !clients.is_empty() {
+                install::all().context("to go without clients, say --clients ''")?;
+            }
             let yardstick = bench::build_yardstick()?;
             report.step("drill: faults", || drill::faults(&program, &yardstick, &clients));
         }

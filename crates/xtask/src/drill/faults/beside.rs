@@ -1,7 +1,8 @@
 //! Clients that people use, over sites of which one at a time is at fault.
 //!
 //! **Invariant.** They notice nothing: every check of their scenarios passes, in a policy that
-//! refuses what is below its guarantee.
+//! refuses what is below its guarantee, and at the first attempt, as far as a client can be kept
+//! from a second.
 //!
 //! **Deliberately absent.** Several sites at fault, and one that forgets what it confirmed: the
 //! cases that follow have those.
@@ -42,11 +43,13 @@ pub(super) fn clients(world: &World, server: &Server, names: &[String]) -> Resul
     let (stop, lies) = (AtomicBool::new(false), world.lies());
     let turns = std::thread::scope(|scope| -> Result<u64> {
         let turns = scope.spawn(|| take_turns(world, server, &stop));
+        // However this ends, the turns do.
+        let over = Over(&stop);
         let done = names.iter().try_for_each(|name| -> Result<()> {
             tally += clients::one(server, name, clients::Mode::SitesAtFault)?;
             Ok(())
         });
-        stop.store(true, Ordering::Release);
+        drop(over);
         let turns = turns.join().map_err(|_| anyhow!("the turns panicked"))?;
         done.and(turns)
     })?;
@@ -62,7 +65,16 @@ pub(super) fn clients(world: &World, server: &Server, names: &[String]) -> Resul
     Ok(tally)
 }
 
-/// Lets one site after another fail until it is told to stop; how many did.
+/// Tells the turns to stop.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Lets one site after another fail until it is told to stop; how many did, while it was not.
 fn take_turns(world: &World, server: &Server, stop: &AtomicBool) -> Result<u64> {
     let mut turns = 0;
     for (site, fault) in TURNS.iter().cycle() {
@@ -71,9 +83,9 @@ fn take_turns(world: &World, server: &Server, stop: &AtomicBool) -> Result<u64> 
         }
         world.set_one(*site, *fault);
         std::thread::sleep(TURN);
+        turns += u64::from(!stop.load(Ordering::Acquire));
         world.mend(server)?;
         std::thread::sleep(BETWEEN);
-        turns += 1;
     }
     Ok(turns)
 }

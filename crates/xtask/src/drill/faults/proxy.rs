@@ -70,7 +70,7 @@ struct Shared {
     /// Counts changes of the fault, so that what hangs ends with it.
     changes: AtomicU64,
     closed: AtomicBool,
-    /// Writes that the site confirmed.
+    /// Writes, and deletions of many, that the site confirmed.
     stored: AtomicU64,
     /// Answers to reads that were changed.
     lies: AtomicU64,

@@ -1,7 +1,7 @@
 //! Sites that come back: what was written without them is whole within a minute.
 //!
 //! **Invariant.** Whole is not only what the gateway says. Each half of the sites proves it: with
-//! the other half gone everything is read, and three of six have no shard to spare.
+//! the other half gone all that the load wrote is read, and three of six have no shard to spare.
 //!
 //! **Deliberately absent.** A site that forgot what it had confirmed: nobody knows before a scrub
 //! reads there.
@@ -42,14 +42,12 @@ pub(super) fn after_return(world: &World, server: Server, load: &mut Load) -> Re
     // The policy that refuses promises to lose two more than these.
     let expected = Expected { writes: [Expect::Never, Expect::Either], reads: Expect::Soon };
     let name = "one hangs, one lies, one is killed, before they return";
-    let count = observed(name, load, &server, expected, || std::thread::sleep(MEANWHILE))?;
+    observed(name, load, &server, expected, || std::thread::sleep(MEANWHILE))?;
     let (marked, incomplete) =
         (blobs(world, "below_guarantee_blobs")?, blobs(world, "incomplete_blobs")?);
-    if count.writes > 0 && marked == 0 {
-        bail!(
-            "{} writes below their guarantee were acknowledged, and none is marked",
-            count.writes
-        );
+    // One policy takes writes although three sites are at fault, and says so.
+    if marked == 0 || incomplete < marked {
+        bail!("{incomplete} blobs are known to miss shards, and {marked} to be below a guarantee");
     }
     let returned = Instant::now();
     world.mend(&server)?;
