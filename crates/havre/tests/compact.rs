@@ -4,6 +4,7 @@
 use crate::support::*;
 use havre::oversight::Inside;
 use havre_keeper::{Collector, Compactor};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
@@ -52,6 +53,36 @@ async fn a_blank_machine_finds_what_counts_although_sites_keep_what_they_should_
     assert_eq!(report.compared["objects"].live, w.contents.len() as u64);
 }
 
+/// What a command of the gateway prints as JSON.
+fn report(data: &Path, words: &[&str]) -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_havre"));
+    command.args(words).arg("--config").arg(data.join("havre.toml"));
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json = text.find("{\n").map(|at| &text[at..]).expect("a report");
+    serde_json::from_str(json).expect("JSON")
+}
+
+/// A bug: it counted extents as all of them without all garbage, retired packs among it, and
+/// panicked where there were more of those.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_that_a_site_keeps_is_told_of() {
+    let mut w = world(|text| text).await;
+    for name in ["a", "b", "c"] {
+        w.put(name, value(name, 1, 1_000)).await;
+        w.delete(name).await;
+    }
+    assert!(w.compact().await.packs_retired > 0);
+    let (_folder, data) = w.stop();
+    // Another storage where a site was: it is barred, and nothing is deleted there.
+    let marker = format!("havre-site-1:{}\n", "07".repeat(16));
+    std::fs::write(data.join("sites/s6/havre-site"), marker).expect("it works");
+    let report = report(&data, &["gc"]);
+    assert!(report["garbage"].as_u64() > Some(0), "{report}");
+    assert_eq!((&report["garbage"], &report["extents"]), (&report["garbage_left"], &0.into()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand_what_misses_a_shard_is_repaired_first() {
     let mut w = world(|text| text).await;
@@ -65,12 +96,7 @@ async fn by_hand_what_misses_a_shard_is_repaired_first() {
     for file in files(&data).iter().filter(|file| file.to_string_lossy().contains("catalog.")) {
         std::fs::remove_file(file).expect("it works");
     }
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_havre"));
-    command.args(["compact", "--thorough", "--config"]).arg(data.join("havre.toml"));
-    let output = command.output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let json = text.find("{\n").map(|at| &text[at..]).expect("a report");
-    let report: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let report = report(&data, &["compact", "--thorough"]);
     assert_eq!((&report["repaired"], &report["incomplete"]), (&1.into(), &0.into()), "{report}");
     assert_eq!(report["waiting"], 0, "{report}");
     assert!(report["packs_retired_ever"].as_u64() > Some(10), "{report}");
