@@ -205,19 +205,19 @@ async fn the_shards_of_a_refused_write_stay_until_a_later_pack_is_acknowledged()
     until("they are deleted", || held(&world, &pack) + held(&world, &other) == 0).await;
 }
 
-/// A dead process had packs on their way, which it refused or never answered. They arrive when the
-/// next one has written on, and must not come behind what that acknowledged.
-#[tokio::test]
-async fn packs_of_a_dead_process_that_arrive_late_are_not_the_end_of_the_chain() {
-    let world = World::new();
-    let catalog = memory();
-    let (engine, _) = world.start(catalog.clone()).await;
-    let made = bucket(&engine).await;
+/// This process dies with packs on their way, which it refused or never answered. They arrive when
+/// the next one has written on, and must not come behind what that acknowledged.
+async fn dies_and_its_packs_arrive_late(
+    world: &World,
+    catalog: Arc<SqliteCatalog>,
+    engine: Arc<Engine>,
+) {
+    let made = found(&engine).await;
     world.cut(&[0, 1]);
     let mut late = Vec::new();
     for _ in 0..3 {
-        let pack = refused(&world, &engine, &made, "dead").await;
-        late.push((pack, withhold(&world, &pack)));
+        let pack = refused(world, &engine, &made, "dead").await;
+        late.push((pack, withhold(world, &pack)));
     }
     drop(engine);
     world.cut(&[]);
@@ -225,41 +225,31 @@ async fn packs_of_a_dead_process_that_arrive_late_are_not_the_end_of_the_chain()
     put(&engine, &found(&engine).await, "live", b"live").await;
     drop(engine);
     for (pack, shards) in &late {
-        deliver(&world, pack, shards);
+        deliver(world, pack, shards);
     }
     let (engine, _) = world.start_blank().await;
     assert_reads(&engine, &*found(&engine).await, "live", b"live").await;
     assert!(!is_there(&engine, "dead").await);
 }
 
-/// The same where the dead process had begun after another, and the next one begins where it did:
-/// nothing of it was applied, and no site shows any of it.
+#[tokio::test]
+async fn packs_of_a_dead_process_that_arrive_late_are_not_the_end_of_the_chain() {
+    let (world, catalog) = (World::new(), memory());
+    let (engine, _) = world.start(catalog.clone()).await;
+    bucket(&engine).await;
+    dies_and_its_packs_arrive_late(&world, catalog, engine).await;
+}
+
+/// The dead process had begun after another, and the next one begins where it did: nothing of it
+/// was applied, and no site shows any of it.
 #[tokio::test]
 async fn of_two_processes_that_begin_at_one_pack_the_later_has_the_higher_numbers() {
-    let world = World::new();
-    let catalog = memory();
+    let (world, catalog) = (World::new(), memory());
     let (engine, _) = world.start(catalog.clone()).await;
     bucket(&engine).await;
     drop(engine);
     let (engine, _) = world.start(catalog.clone()).await;
-    let made = found(&engine).await;
-    world.cut(&[0, 1]);
-    let mut late = Vec::new();
-    for _ in 0..3 {
-        let pack = refused(&world, &engine, &made, "dead").await;
-        late.push((pack, withhold(&world, &pack)));
-    }
-    drop(engine);
-    world.cut(&[]);
-    let (engine, _) = world.start(catalog).await;
-    put(&engine, &found(&engine).await, "live", b"live").await;
-    drop(engine);
-    for (pack, shards) in &late {
-        deliver(&world, pack, shards);
-    }
-    let (engine, _) = world.start_blank().await;
-    assert_reads(&engine, &*found(&engine).await, "live", b"live").await;
-    assert!(!is_there(&engine, "dead").await);
+    dies_and_its_packs_arrive_late(&world, catalog, engine).await;
 }
 
 /// A site invents a pack with the highest number that there is.
