@@ -125,7 +125,9 @@ impl S3Route for Gate {
         let mut answer = S3Response::with_headers(body, parts.headers);
         answer.status = Some(parts.status);
         answer.extensions = parts.extensions;
-        answer.extensions.insert(asked);
+        if parts.status.is_client_error() || parts.status.is_server_error() {
+            answer.extensions.insert(Arc::new(asked));
+        }
         Ok(answer)
     }
 }
@@ -163,7 +165,6 @@ impl Gate {
         let path = self.path(&uri, &headers)?;
         let query = Query::parse(uri.query())?;
         features::check(&method, &path, &query, &headers)?;
-        let asked = Asked::of(&path, &query, &headers);
         let declared = declared(&method, &path, &query, &headers, trailing_headers)?;
         let copies = headers.contains_key("x-amz-copy-source");
         let may_wait = may_wait(&method, &path, copies, query.value("uploadId").is_some());
@@ -188,6 +189,7 @@ impl Gate {
             overrides: overrides(&query)?,
             declared,
         };
+        let asked = Asked::of(path, &query, &headers);
         consume(&mut headers);
         let mut inner = Request::new(body);
         *inner.method_mut() = method;

@@ -31,44 +31,41 @@ const CONDITIONS: [&str; 8] = [
     "x-amz-copy-source-If-Unmodified-Since",
 ];
 
-/// What a request asked for, as far as a document may repeat it. It travels with the answer, and is
-/// never logged.
-#[derive(Clone)]
+/// What a request asked for, as far as a document may repeat it. It travels with an error, and is
+/// never logged. Most requests end well: nothing of it is copied before.
 pub(crate) struct Asked {
-    bucket: Option<String>,
-    key: Option<String>,
+    path: S3Path,
+    /// What is missing may be the source, which the path does not name.
+    is_copy: bool,
     upload: Option<String>,
-    range: Option<String>,
+    range: Option<HeaderValue>,
     /// Its condition, where it has one only: of two nobody says here which did not hold.
     condition: Option<&'static str>,
 }
 
 impl Asked {
-    pub(crate) fn of(path: &S3Path, query: &Query<'_>, headers: &HeaderMap) -> Self {
-        // What is missing may be the source of a copy, which this is not.
-        let named = |name: Option<&str>| {
-            name.filter(|_| !headers.contains_key("x-amz-copy-source")).map(str::to_owned)
-        };
-        let (bucket, key) = (named(path.get_bucket_name()), named(path.get_object_key()));
+    pub(crate) fn of(path: S3Path, query: &Query<'_>, headers: &HeaderMap) -> Self {
+        let is_copy = headers.contains_key("x-amz-copy-source");
         let upload = query.value("uploadId").map(str::to_owned);
-        let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+        let range = headers.get(header::RANGE).cloned();
         let mut conditions = CONDITIONS.into_iter().filter(|name| headers.contains_key(*name));
         let condition = conditions.next().filter(|_| conditions.next().is_none());
-        Self { bucket, key, upload, range: range.map(str::to_owned), condition }
+        Self { path, is_copy, upload, range, condition }
     }
 
     /// The fields of an error with this code.
     fn fields<'a>(&'a self, code: &str, headers: &'a HeaderMap) -> Vec<(&'static str, &'a str)> {
+        let named = |name: Option<&'a str>| name.filter(|_| !self.is_copy);
         let known: &[(&'static str, Option<&str>)] = match code {
-            "NoSuchKey" => &[("Key", self.key.as_deref())],
+            "NoSuchKey" => &[("Key", named(self.path.get_object_key()))],
             "NoSuchBucket"
             | "BucketNotEmpty"
             | "BucketAlreadyExists"
-            | "BucketAlreadyOwnedByYou" => &[("BucketName", self.bucket.as_deref())],
+            | "BucketAlreadyOwnedByYou" => &[("BucketName", named(self.path.get_bucket_name()))],
             "NoSuchUpload" => &[("UploadId", self.upload.as_deref())],
             "PreconditionFailed" => &[("Condition", self.condition)],
             "InvalidRange" => &[
-                ("RangeRequested", self.range.as_deref()),
+                ("RangeRequested", self.range.as_ref().and_then(|range| range.to_str().ok())),
                 ("ActualObjectSize", headers.get(header::CONTENT_RANGE).and_then(whole)),
             ],
             _ => &[],

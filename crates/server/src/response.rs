@@ -210,8 +210,8 @@ pub(crate) fn with_ids(
     let status = response.status();
     if (status.is_client_error() || status.is_server_error())
         && let Some(document) = response.body().bytes().filter(|bytes| !bytes.is_empty())
-        && let (asked, headers) = (response.extensions().get::<Asked>(), response.headers())
-        && let answer = (Answer { asked, headers, resource, region })
+        && let (asked, headers) = (response.extensions().get::<Arc<Asked>>(), response.headers())
+        && let answer = (Answer { asked: asked.map(|it| &**it), headers, resource, region })
         && let Some(document) = amended(&document, &answer, context)
     {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
