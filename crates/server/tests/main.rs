@@ -3,6 +3,7 @@
 //! All tests are one program: each program would link the whole stack anew.
 
 mod attacks;
+mod attacks_bodies;
 mod attacks_core;
 mod buckets;
 mod listener;
