@@ -42,9 +42,10 @@ pub(crate) async fn serve(
     let credentials = credentials(config, &gateway.engine).await?;
     let ports = havre_sites::system::ports();
     let engine = Arc::clone(&gateway.engine);
-    let ready = move || match engine.takes_writes() {
-        true => Ok(()),
-        false => Err("reads only: too many sites are away".to_owned()),
+    let ready = move || match (engine.takes_writes(), engine.is_broken()) {
+        (true, _) => Ok(()),
+        (false, true) => Err("a bug has ended writing: the gateway is stopping".to_owned()),
+        (false, false) => Err("reads only: too many sites are away".to_owned()),
     };
     let admin = Admin { metrics, ready: Arc::new(ready) };
     let engine = Arc::clone(&gateway.engine);
