@@ -38,7 +38,7 @@ const BETWEEN: Duration = Duration::from_millis(500);
 pub(super) fn clients(world: &World, server: &Server, names: &[String]) -> Result<Tally> {
     let mut tally = Tally::default();
     if names.is_empty() {
-        return Ok(Tally::skip("no client over sites at fault: none is installed"));
+        return Ok(Tally::skip("clients over sites at fault: none is named or none is installed"));
     }
     let (stop, lies) = (AtomicBool::new(false), world.lies());
     let turns = std::thread::scope(|scope| -> Result<u64> {
